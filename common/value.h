@@ -40,6 +40,10 @@ bool value_print_integer(const struct schema_column *column, int64_t value, stru
 bool value_print_real(const struct schema_column *column, double value, struct dynbuf *b);
 bool value_print_blob(const void *bytes, size_t len, struct dynbuf *b);
 
+/* Canonical text as the wire writes it, in data and key objects; text NULL: null. */
+bool value_add_json(struct dynbuf *b, const struct schema_column *column, const char *text,
+		    size_t len);
+
 /* The row hash of docs/protocol.md, "Digest", one column at a time, in byte order of the names. */
 struct row_hash;
 struct row_hash *row_hash_new(void); /* NULL: out of memory */
