@@ -66,6 +66,7 @@ struct loop_timer {
 	uint64_t due_ms;
 	void (*on_due)(void *ctx);
 	void *ctx;
+	unsigned round;
 	bool is_set;
 };
 
