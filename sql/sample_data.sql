@@ -203,14 +203,14 @@ ORDER BY g.n;
 CREATE TEMPORARY TABLE sample_item AS
 SELECT g.n, (g.n + 1) / 2 AS bill, s.id AS service_id, s.name, q.quantity, s.price,
 	q.quantity * s.price AS total
-FROM generate_series(1, 4 * :patients) AS g (n)
+FROM generate_series(1::bigint, 4 * :patients) AS g (n)
 	CROSS JOIN LATERAL (SELECT 1 + pg_temp.pick('quantity', g.n, 3) / 2 AS quantity) AS q
 	JOIN sample_service AS s ON s.n = pg_temp.pick('item', g.n, 15);
 
 CREATE TEMPORARY TABLE sample_bill AS
 SELECT i.bill AS n, 'BILL-' || pg_temp.uuid('bill', i.bill) AS id,
 	-- an odd factor visits each of the 16^6 numbers once
-	'INV-' || upper(lpad(to_hex((i.bill * 7919 + :seed) & 16777215), 6, '0')) AS invoice,
+	'INV-' || upper(lpad(to_hex((i.bill * 7919 + :seed::bigint) & 16777215), 6, '0')) AS invoice,
 	pg_temp.patient_id((i.bill + 1) / 2) AS patient_id, pg_temp.moment('bill', i.bill) AS at,
 	sum(i.total) AS total, i.bill % 4 > 0 AS paid
 FROM sample_item AS i
@@ -233,7 +233,7 @@ ORDER BY i.n;
 INSERT INTO payments ("billId", "patientId", "patientName", "invoiceNumber", "referenceNumber",
 	"paymentDate", "amountPaid", "totalBillAmount", "paymentMethod", "receivedByUserId")
 SELECT b.id, b.patient_id, p."fullName", b.invoice,
-	'PAY-' || upper(lpad(to_hex((b.n * 40503 + :seed) & 4294967295), 8, '0')),
+	'PAY-' || upper(lpad(to_hex((b.n * 40503 + :seed::bigint) & 4294967295), 8, '0')),
 	b.at + interval '5 minutes', ceil(b.total / 100) * 100, b.total, 'Cash',
 	'user-' || 1735000000001 + pg_temp.pick('cashier', b.n, :users)
 FROM sample_bill AS b JOIN patients AS p ON p.id = b.patient_id
