@@ -1,0 +1,308 @@
+/*
+ * The driver of the library; see cli_session.h.
+ *
+ * Callbacks of the links only hand over; links and requests that have ended
+ * are freed between two steps, never inside their own callback.
+ */
+#include "cli_session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli_progress.h"
+#include "clock.h"
+#include "link_http.h"
+#include "link_ws.h"
+
+#define CLOSE_NORMAL 1000
+#define CLOSE_PROTOCOL_ERROR 4400
+#define GOODBYE_LIMIT_MS 1000
+
+struct cli_session {
+	struct link_loop *loop;
+	struct clinic_cache *cache;
+	const char *access_code; /* borrowed */
+	struct link_url url;
+	struct link_ws *ws;	/* NULL: not connected, not connecting */
+	struct link_http *http; /* NULL: no download runs */
+	bool ws_ended;
+	bool http_ended;
+	bool stopped;
+	struct cli_progress progress;
+	char trouble[256];
+};
+
+/* ---- what the links say ---------------------------------------------------------------- */
+
+static void ws_opened(void *context)
+{
+	struct cli_session *s = context;
+
+	s->trouble[0] = '\0';
+	clinic_cache_connected(s->cache, clock_monotonic_ms());
+	link_ws_want_write(s->ws);
+}
+
+static void ws_message(void *context, const char *bytes, size_t len)
+{
+	struct cli_session *s = context;
+	clinic_cache_status status =
+		clinic_cache_receive(s->cache, clock_monotonic_ms(), bytes, len);
+
+	if (status == CLINIC_CACHE_OK) {
+		link_ws_want_write(s->ws);
+		return;
+	}
+	/* text of a library error: a sentence without row data */
+	log_warning("%s", clinic_cache_last_error(s->cache)->text);
+	if (status == CLINIC_CACHE_ERR_PROTOCOL)
+		link_ws_close(s->ws, CLOSE_PROTOCOL_ERROR, "protocol error");
+	else if (status != CLINIC_CACHE_ERR_REFUSED)
+		link_ws_close(s->ws, CLOSE_NORMAL, "the cache cannot go on");
+}
+
+static const char *ws_next_frame(void *context, size_t *len)
+{
+	struct cli_session *s = context;
+
+	return clinic_cache_next_frame(s->cache, len);
+}
+
+static void ws_alive(void *context)
+{
+	struct cli_session *s = context;
+
+	clinic_cache_alive(s->cache, clock_monotonic_ms());
+}
+
+static void ws_closed(void *context, int code, const char *reason)
+{
+	struct cli_session *s = context;
+
+	s->ws_ended = true;
+	snprintf(s->trouble, sizeof(s->trouble), "%s", reason);
+	clinic_cache_disconnected(s->cache, clock_monotonic_ms(), code, reason);
+}
+
+static const struct link_ws_events ws_events = {
+	.on_open = ws_opened,
+	.on_message = ws_message,
+	.next_frame = ws_next_frame,
+	.on_alive = ws_alive,
+	.on_close = ws_closed,
+};
+
+static void download_progress(void *context, uint64_t have_bytes, uint64_t total_bytes)
+{
+	struct cli_session *s = context;
+
+	cli_progress_show(&s->progress, have_bytes, total_bytes);
+}
+
+static void download_done(void *context, int http_status, const char *problem)
+{
+	struct cli_session *s = context;
+
+	s->http_ended = true;
+	cli_progress_clear(&s->progress);
+	if (problem) {
+		snprintf(s->trouble, sizeof(s->trouble), "snapshot: %s", problem);
+		log_warning("%s", s->trouble);
+		clinic_cache_snapshot_failed(s->cache, clock_monotonic_ms(), http_status, problem);
+		return;
+	}
+	if (clinic_cache_snapshot_fetched(s->cache, clock_monotonic_ms()) != CLINIC_CACHE_OK)
+		log_warning("%s", clinic_cache_last_error(s->cache)->text);
+	else if (s->ws)
+		link_ws_want_write(s->ws);
+}
+
+static const struct link_http_events download_events = {
+	.on_progress = download_progress,
+	.on_done = download_done,
+};
+
+/* ---- what the library asks for --------------------------------------------------------- */
+
+static void begin_connect(struct cli_session *s, const char *url)
+{
+	struct cs_error err = {0};
+
+	if (link_url_parse(url, &s->url, &err) == CS_OK &&
+	    link_ws_open(s->loop, &s->url, &ws_events, s, &s->ws, &err) == CS_OK)
+		return;
+	snprintf(s->trouble, sizeof(s->trouble), "%s", err.text);
+	clinic_cache_disconnected(s->cache, clock_monotonic_ms(), 0, err.text);
+}
+
+static void begin_download(struct cli_session *s, const struct clinic_cache_todo *todo)
+{
+	struct link_http_request request = {
+		.url = &s->url,
+		.path = todo->fetch_path,
+		.bearer = s->access_code,
+		.save_as = todo->fetch_file,
+	};
+	struct cs_error err = {0};
+
+	if (link_http_get(s->loop, &request, &download_events, s, &s->http, &err) == CS_OK)
+		return;
+	snprintf(s->trouble, sizeof(s->trouble), "snapshot: %s", err.text);
+	log_warning("%s", s->trouble);
+	clinic_cache_snapshot_failed(s->cache, clock_monotonic_ms(), 0, err.text);
+}
+
+/* Free what has ended; the next action may need the place. */
+static void sweep(struct cli_session *s)
+{
+	if (s->ws_ended) {
+		link_ws_free(s->ws);
+		s->ws = NULL;
+		s->ws_ended = false;
+	}
+	if (s->http_ended) {
+		link_http_free(s->http);
+		s->http = NULL;
+		s->http_ended = false;
+	}
+}
+
+/* Returns how long there is nothing to begin. */
+static uint32_t act(struct cli_session *s, uint32_t wait_ms)
+{
+	struct clinic_cache_todo todo;
+
+	clinic_cache_next_action(s->cache, clock_monotonic_ms(), &todo);
+	switch (todo.action) {
+	case CLINIC_CACHE_WAIT:
+		return todo.wait_ms < wait_ms ? todo.wait_ms : wait_ms;
+	case CLINIC_CACHE_CONNECT:
+		if (!s->ws)
+			begin_connect(s, todo.url);
+		break;
+	case CLINIC_CACHE_FETCH_SNAPSHOT:
+		if (!s->http)
+			begin_download(s, &todo);
+		break;
+	case CLINIC_CACHE_STOP:
+		s->stopped = true;
+		return 1;
+	}
+	return wait_ms;
+}
+
+void cli_session_step(struct cli_session *s, uint32_t wait_ms)
+{
+	sweep(s);
+	if (!clinic_cache_tick(s->cache, clock_monotonic_ms()) && s->ws)
+		link_ws_close(s->ws, CLOSE_NORMAL, "the link was silent too long");
+	wait_ms = act(s, wait_ms);
+	if (!s->stopped)
+		link_loop_step(s->loop, wait_ms);
+}
+
+/* ---- life ------------------------------------------------------------------------------ */
+
+/* The address for downloads: given now, or remembered in the file. */
+static clinic_cache_status find_url(struct cli_session *s, const struct cli_options *options,
+				    struct clinic_cache_error *err)
+{
+	struct clinic_cache_file_status file;
+	struct cs_error problem = {0};
+	clinic_cache_status status;
+
+	if (options->url) {
+		if (link_url_parse(options->url, &s->url, &problem) == CS_OK)
+			return CLINIC_CACHE_OK;
+	} else {
+		status = clinic_cache_read_status(options->db, &file, err);
+		if (status != CLINIC_CACHE_OK)
+			return status;
+		(void)!link_url_parse(file.url, &s->url, &problem);
+		clinic_cache_free_status(&file);
+		if (!problem.status)
+			return CLINIC_CACHE_OK;
+	}
+	err->status = CLINIC_CACHE_ERR_USAGE;
+	snprintf(err->text, sizeof(err->text), "%s", problem.text);
+	return err->status;
+}
+
+clinic_cache_status cli_session_open(struct link_loop *loop, const struct cli_session_setup *setup,
+				     struct cli_session **out, struct clinic_cache_error *err)
+{
+	const struct cli_options *options = setup->options;
+	struct clinic_cache_options cache_options = {
+		.url = options->url,
+		.access_code = setup->access_code,
+		.device_name = options->name,
+		.app_version = CLINIC_SYNC_VERSION,
+		.tables = (const char *const *)options->tables,
+		.table_count = options->table_count,
+		.on_event = setup->on_event,
+		.context = setup->context,
+	};
+	struct cli_session *s;
+	clinic_cache_status status;
+
+	*out = NULL;
+	s = calloc(1, sizeof(*s));
+	if (!s) {
+		err->status = CLINIC_CACHE_ERR_NOMEM;
+		snprintf(err->text, sizeof(err->text), "out of memory");
+		return err->status;
+	}
+	s->loop = loop;
+	s->access_code = setup->access_code;
+	cli_progress_init(&s->progress);
+	status = find_url(s, options, err);
+	if (status == CLINIC_CACHE_OK)
+		status = clinic_cache_open(options->db, &cache_options, &s->cache, err);
+	if (status != CLINIC_CACHE_OK)
+		goto fail;
+	*out = s;
+	return CLINIC_CACHE_OK;
+fail:
+	cli_session_close(s);
+	return status;
+}
+
+bool cli_session_is_level(const struct cli_session *s)
+{
+	return link_ws_is_open(s->ws) && !s->http && clinic_cache_is_level(s->cache);
+}
+
+bool cli_session_is_stopped(const struct cli_session *s)
+{
+	return s->stopped;
+}
+
+const char *cli_session_trouble(const struct cli_session *s)
+{
+	return s->trouble;
+}
+
+struct clinic_cache *cli_session_cache(struct cli_session *s)
+{
+	return s->cache;
+}
+
+void cli_session_close(struct cli_session *s)
+{
+	uint64_t until = clock_monotonic_ms() + GOODBYE_LIMIT_MS;
+
+	if (!s)
+		return;
+	cli_progress_clear(&s->progress);
+	if (link_ws_is_open(s->ws)) {
+		link_ws_close(s->ws, CLOSE_NORMAL, "bye");
+		while (!s->ws_ended && clock_monotonic_ms() < until)
+			link_loop_step(s->loop, 50);
+	}
+	link_ws_free(s->ws);
+	link_http_free(s->http);
+	if (s->cache)
+		clinic_cache_close(s->cache);
+	free(s);
+}

@@ -1,0 +1,85 @@
+/* clinic-cache status: what a file holds, read beside whoever syncs it. */
+#include <string.h>
+
+#include "cli_output.h"
+
+#define MAX_REPORT_BYTES ((size_t)4 * 1024 * 1024)
+
+static const char *or_null(const char *text)
+{
+	return text[0] ? text : NULL;
+}
+
+static bool print_json(const struct cli_options *options,
+		       const struct clinic_cache_file_status *file)
+{
+	struct dynbuf b;
+	bool built;
+
+	dynbuf_init(&b, MAX_REPORT_BYTES);
+	dynbuf_adds(&b, "{");
+	cli_json_text(&b, "db", options->db);
+	cli_json_text(&b, "url", or_null(file->url));
+	cli_json_text(&b, "device_id", or_null(file->device_id));
+	cli_json_text(&b, "cursor", or_null(file->cursor));
+	cli_json_text(&b, "snapshot_at", or_null(file->snapshot_at));
+	cli_json_text(&b, "last_frame_at", or_null(file->last_frame_at));
+	if (file->syncing_pid)
+		cli_json_number(&b, "syncing_pid", file->syncing_pid);
+	else
+		cli_json_text(&b, "syncing_pid", NULL);
+	dynbuf_adds(&b, ",\"tables\":[");
+	for (size_t i = 0; i < file->table_count; i++) {
+		dynbuf_adds(&b, i ? ",{" : "{");
+		cli_json_text(&b, "name", file->tables[i].name);
+		cli_json_number(&b, "rows", file->tables[i].rows);
+		cli_json_number(&b, "oversize_rows", file->tables[i].oversize_rows);
+		dynbuf_adds(&b, "}");
+	}
+	built = dynbuf_adds(&b, "]}");
+	if (built)
+		puts(b.data);
+	dynbuf_free(&b);
+	return built;
+}
+
+static const char *or_none(const char *text)
+{
+	return text[0] ? text : "none";
+}
+
+static void print_text(const struct cli_options *options,
+		       const struct clinic_cache_file_status *file)
+{
+	printf("file       %s\n", options->db);
+	printf("server     %s\n", or_none(file->url));
+	printf("device     %s\n", or_none(file->device_id));
+	printf("cursor     %s\n", or_none(file->cursor));
+	printf("snapshot   %s\n", or_none(file->snapshot_at));
+	printf("last frame %s\n", or_none(file->last_frame_at));
+	if (file->syncing_pid)
+		printf("synced by  process %d\n", file->syncing_pid);
+	else
+		printf("synced by  nobody now\n");
+	if (file->table_count)
+		printf("\n%-32s %12s %10s\n", "table", "rows", "oversize");
+	for (size_t i = 0; i < file->table_count; i++)
+		printf("%-32s %12lld %10lld\n", file->tables[i].name,
+		       (long long)file->tables[i].rows, (long long)file->tables[i].oversize_rows);
+}
+
+int cli_status(const struct cli_options *options)
+{
+	struct clinic_cache_file_status file;
+	struct clinic_cache_error err = {0};
+	int exit_code = EXIT_DONE;
+
+	if (clinic_cache_read_status(options->db, &file, &err) != CLINIC_CACHE_OK)
+		return cli_fail_library(options, &err);
+	if (!options->json)
+		print_text(options, &file);
+	else if (!print_json(options, &file))
+		exit_code = cli_fail(options, EXIT_CONFIG, "out of memory");
+	clinic_cache_free_status(&file);
+	return exit_code;
+}

@@ -1,0 +1,158 @@
+/*
+ * clinic-cache sync: make the file equal to the server, then follow.
+ *
+ * Without --once it ends by a signal, by a refusal for good, or when the file
+ * cannot be written; whatever else happens, it tries again.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "cli_access.h"
+#include "cli_output.h"
+#include "cli_session.h"
+#include "clock.h"
+
+#define STEP_MS 1000
+#define ONCE_LIMIT_S 300 /* --once without --timeout */
+
+struct sync_run {
+	const struct cli_options *options;
+	FILE *events; /* NULL: not wanted */
+	bool events_failed;
+};
+
+static void log_event(const struct clinic_cache_event *event)
+{
+	if (strcmp(event->type, "table_sync_completed") == 0)
+		log_info("Received table sync for %s (%lld records)", event->table,
+			 (long long)event->rows);
+	else if (strcmp(event->type, "full_sync_completed") == 0)
+		log_info("snapshot applied (%lld records)", (long long)event->rows);
+	else if (strcmp(event->type, "sync_error") == 0)
+		log_warning("sync: %s", event->detail ? event->detail : "failed");
+	else if (strcmp(event->type, "connected") == 0)
+		log_info("connected");
+	else if (strcmp(event->type, "disconnected") == 0)
+		log_info("disconnected: %s", event->detail ? event->detail : "link closed");
+}
+
+static void on_event(const struct clinic_cache_event *event, void *context)
+{
+	struct sync_run *run = context;
+
+	log_event(event);
+	if (run->events && !run->events_failed && !cli_write_event_json(run->events, event))
+		run->events_failed = true;
+}
+
+static int open_events(struct sync_run *run)
+{
+	const char *path = run->options->events;
+
+	if (!path)
+		return EXIT_DONE;
+	run->events = strcmp(path, "-") == 0 ? stdout : fopen(path, "ae");
+	if (!run->events)
+		return cli_fail(run->options, EXIT_CONFIG, "cannot write %s: %s", path,
+				strerror(errno));
+	return EXIT_DONE;
+}
+
+static void report_level(const struct cli_options *options, struct clinic_cache *cache)
+{
+	struct dynbuf line;
+
+	if (!options->json) {
+		/* the events own stdout where they go there */
+		if (!options->events || strcmp(options->events, "-") != 0)
+			printf("level at %s\n", clinic_cache_cursor(cache));
+		return;
+	}
+	dynbuf_init(&line, 65536);
+	dynbuf_adds(&line, "{");
+	cli_json_text(&line, "result", "level");
+	cli_json_text(&line, "cursor", clinic_cache_cursor(cache));
+	cli_json_text(&line, "device_id", clinic_cache_device_id(cache));
+	if (dynbuf_adds(&line, "}"))
+		puts(line.data);
+	dynbuf_free(&line);
+}
+
+static int not_level(const struct cli_options *options, const struct cli_session *session)
+{
+	const char *trouble = cli_session_trouble(session);
+
+	return cli_fail(options, EXIT_UNREACHABLE, "not level in time%s%s", trouble[0] ? ": " : "",
+			trouble);
+}
+
+static int follow(struct sync_run *run, struct link_loop *loop, struct cli_session *session)
+{
+	const struct cli_options *options = run->options;
+	uint64_t limit_s = options->timeout_s ? (uint64_t)options->timeout_s : ONCE_LIMIT_S;
+	uint64_t deadline = clock_monotonic_ms() + limit_s * 1000;
+
+	while (!link_loop_signal(loop)) {
+		uint64_t now = clock_monotonic_ms();
+		uint32_t wait_ms = STEP_MS;
+
+		if (cli_session_is_stopped(session))
+			return cli_fail_library(options,
+						clinic_cache_last_error(cli_session_cache(session)));
+		if (run->events_failed)
+			return cli_fail(options, EXIT_CONFIG, "cannot write the events");
+		if (options->once && cli_session_is_level(session)) {
+			report_level(options, cli_session_cache(session));
+			return EXIT_DONE;
+		}
+		if (options->once && now >= deadline)
+			return not_level(options, session);
+		if (options->once && deadline - now < wait_ms)
+			wait_ms = (uint32_t)(deadline - now);
+		cli_session_step(session, wait_ms);
+	}
+	log_info("ended by signal");
+	return EXIT_DONE;
+}
+
+static int run_session(struct sync_run *run, struct link_loop *loop, const struct cli_access *access)
+{
+	struct cli_session_setup setup = {
+		.options = run->options,
+		.access_code = access->code,
+		.on_event = on_event,
+		.context = run,
+	};
+	struct clinic_cache_error err = {0};
+	struct cli_session *session;
+	int exit_code;
+
+	if (cli_session_open(loop, &setup, &session, &err) != CLINIC_CACHE_OK)
+		return cli_fail_library(run->options, &err);
+	cli_access_remember(access, run->options->db);
+	exit_code = follow(run, loop, session);
+	cli_session_close(session);
+	return exit_code;
+}
+
+int cli_sync(const struct cli_options *options)
+{
+	struct sync_run run = {.options = options};
+	struct link_loop *loop = NULL;
+	struct cli_access access;
+	struct cs_error err = {0};
+	int exit_code;
+
+	exit_code = open_events(&run);
+	if (exit_code != EXIT_DONE)
+		return exit_code;
+	if (cli_access_load(options, &access, &err) != CS_OK || link_loop_new(&loop, &err) != CS_OK)
+		exit_code = cli_fail_status(options, &err);
+	else
+		exit_code = run_session(&run, loop, &access);
+	cli_access_forget(&access);
+	link_loop_free(loop);
+	if (run.events && run.events != stdout && fclose(run.events) != 0 && exit_code == EXIT_DONE)
+		exit_code = cli_fail(options, EXIT_CONFIG, "cannot write the events");
+	return exit_code;
+}

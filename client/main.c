@@ -1,0 +1,27 @@
+/*
+ * clinic-cache: keeps a SQLite file equal to the clinic's server, from the
+ * command line.  What it can do stands in cli_options.c, how in cli_*.c.
+ */
+#include <locale.h>
+#include <stdio.h>
+
+#include "cli_options.h"
+
+int main(int argc, char **argv)
+{
+	const struct cli_command *command;
+	struct cli_options options;
+	int exit_code;
+
+	setlocale(LC_CTYPE, "");
+	command = cli_options_parse(argc, argv, &options, &exit_code);
+	if (command) {
+		log_set_level(options.level);
+		exit_code = command->run(&options);
+	}
+	cli_options_free(&options);
+	/* a full disk behind a redirected stdout must not look like success */
+	if (fflush(stdout) != 0 && exit_code == EXIT_DONE)
+		exit_code = EXIT_CONFIG;
+	return exit_code;
+}
