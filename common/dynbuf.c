@@ -63,6 +63,18 @@ bool dynbuf_add(struct dynbuf *b, const void *bytes, size_t len)
 	return true;
 }
 
+char *dynbuf_extend(struct dynbuf *b, size_t len)
+{
+	char *room;
+
+	if (!reserve(b, len))
+		return NULL;
+	room = b->data + b->len;
+	b->len += len;
+	b->data[b->len] = '\0';
+	return room;
+}
+
 bool dynbuf_adds(struct dynbuf *b, const char *text)
 {
 	return dynbuf_add(b, text, strlen(text));

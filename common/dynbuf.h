@@ -29,6 +29,8 @@ void dynbuf_reset(struct dynbuf *b);
 bool dynbuf_add(struct dynbuf *b, const void *bytes, size_t len);
 bool dynbuf_adds(struct dynbuf *b, const char *text);
 bool dynbuf_addf(struct dynbuf *b, const char *fmt, ...) CS_PRINTF(2, 3);
+/* Append len bytes for the caller to fill; NULL (and failed set) as above. */
+char *dynbuf_extend(struct dynbuf *b, size_t len);
 /* Append text as a JSON string, quotes included. */
 bool dynbuf_add_json(struct dynbuf *b, const char *text, size_t len);
 

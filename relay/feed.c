@@ -1,0 +1,250 @@
+/*
+ * The feed of all groups; see feed.h.
+ *
+ * Before anything is emitted the group is brought into its final state, since
+ * the events run devices that look at it.
+ */
+#include "feed.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "feed_group.h"
+
+/* How long a group nobody follows is kept up: devices come back from a dead network. */
+#define GROUP_IDLE_MOST_MS (5 * 60 * 1000)
+
+struct feed {
+	const struct feed_limits *limits;
+	const struct feed_events *events;
+	void *ctx;
+	struct feed_group *groups;
+	struct cursor cursor; /* last whole batch */
+	char time[CLOCK_TEXT_BYTES];
+	uint64_t now_ms;
+};
+
+struct feed *feed_new(const struct feed_limits *limits, const struct feed_events *events,
+		      void *ctx)
+{
+	struct feed *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return NULL;
+	f->limits = limits;
+	f->events = events;
+	f->ctx = ctx;
+	clock_utc_text(f->time);
+	return f;
+}
+
+void feed_free(struct feed *f)
+{
+	if (!f)
+		return;
+	while (f->groups) {
+		struct feed_group *g = f->groups;
+
+		f->groups = g->next;
+		group_free(g);
+	}
+	free(f);
+}
+
+const struct cursor *feed_cursor(const struct feed *f)
+{
+	return &f->cursor;
+}
+
+uint64_t feed_memory(const struct feed *f)
+{
+	uint64_t bytes = 0;
+
+	for (const struct feed_group *g = f->groups; g; g = g->next)
+		bytes += g->memory;
+	return bytes;
+}
+
+uint64_t feed_spooled(const struct feed *f)
+{
+	uint64_t bytes = 0;
+
+	for (const struct feed_group *g = f->groups; g; g = g->next)
+		bytes += g->spooled;
+	return bytes;
+}
+
+/* ---- bounds ---------------------------------------------------------------- */
+
+static struct feed_group *fattest(const struct feed *f, bool by_spool)
+{
+	struct feed_group *most = NULL;
+
+	for (struct feed_group *g = f->groups; g; g = g->next) {
+		uint64_t bytes = by_spool ? g->spooled : g->memory;
+
+		if (bytes && (!most || bytes > (by_spool ? most->spooled : most->memory)))
+			most = g;
+	}
+	return most;
+}
+
+static void trim(struct feed *f)
+{
+	while (feed_memory(f) > f->limits->ring_bytes)
+		group_drop_oldest(fattest(f, false));
+	while (feed_spooled(f) > f->limits->spool_bytes)
+		group_drop_oldest(fattest(f, true));
+}
+
+static void emit(void *ctx, struct feed_entry *e)
+{
+	struct feed_group *g = ctx;
+	struct feed *f = g->feed;
+
+	group_push(g, e);
+	g->sent_ms = f->now_ms;
+	f->events->on_entry(f->ctx, g);
+	/* after the devices have looked: one that is at the end takes it whatever its size */
+	trim(f);
+}
+
+/* ---- from upstream --------------------------------------------------------- */
+
+void feed_start(struct feed *f, const struct cursor *cursor)
+{
+	f->cursor = *cursor;
+	for (struct feed_group *g = f->groups; g; g = g->next) {
+		group_clear(g);
+		builder_restart(&g->builder, cursor, f->time);
+	}
+}
+
+void feed_change(struct feed *f, const struct upstream_change *c)
+{
+	for (struct feed_group *g = f->groups; g; g = g->next)
+		if (feed_group_has(g, c->table.text, c->table.len))
+			builder_add(&g->builder, c);
+}
+
+static void gap(struct feed_group *g)
+{
+	group_clear(g);
+	g->feed->events->on_gap(g->feed->ctx, g);
+}
+
+/* Nothing in memory leads across this batch: whoever follows the group needs a snapshot. */
+static void resync(struct feed_group *g, const struct upstream_batch *b, const struct dynbuf *tables)
+{
+	struct feed *f = g->feed;
+
+	group_clear(g);
+	builder_restart(&g->builder, &b->cursor, b->time);
+	f->events->on_resync(f->ctx, g, &b->cursor, tables->failed ? "null" : tables->data);
+}
+
+void feed_batch_end(struct feed *f, const struct upstream_batch *b)
+{
+	struct dynbuf tables;
+
+	f->cursor = b->cursor;
+	snprintf(f->time, sizeof(f->time), "%s", b->time);
+	for (struct feed_group *g = f->groups; g; g = g->next) {
+		if (feed_group_resynced(g, b, &tables))
+			resync(g, b, &tables);
+		else if (!builder_batch_end(&g->builder, b))
+			gap(g);
+		dynbuf_free(&tables);
+	}
+}
+
+void feed_abandon(struct feed *f)
+{
+	for (struct feed_group *g = f->groups; g; g = g->next)
+		builder_abandon(&g->builder);
+}
+
+void feed_poll_end(struct feed *f, uint64_t now_ms)
+{
+	f->now_ms = now_ms;
+	for (struct feed_group *g = f->groups; g; g = g->next)
+		if (!builder_flush(&g->builder))
+			gap(g);
+}
+
+static void heartbeat(struct feed_group *g, uint64_t now_ms)
+{
+	struct feed *f = g->feed;
+	uint64_t next_seq = g->next_seq;
+	struct feed_entry *e;
+
+	g->sent_ms = now_ms;
+	if (!builder_boundary(&g->builder)) {
+		gap(g);
+		return;
+	}
+	if (g->next_seq != next_seq)
+		return;
+	e = feed_entry_of_heartbeat(&g->builder.step);
+	if (e)
+		f->events->on_idle(f->ctx, g, e->frame);
+	feed_entry_unref(e);
+}
+
+void feed_tick(struct feed *f, uint64_t now_ms, uint32_t ping_interval_ms)
+{
+	struct feed_group **at = &f->groups;
+
+	f->now_ms = now_ms;
+	while (*at) {
+		struct feed_group *g = *at;
+
+		if (!g->members && now_ms - g->idle_since_ms >= GROUP_IDLE_MOST_MS) {
+			*at = g->next;
+			group_free(g);
+			continue;
+		}
+		if (f->cursor.batch && now_ms - g->sent_ms >= ping_interval_ms)
+			heartbeat(g, now_ms);
+		at = &g->next;
+	}
+}
+
+/* ---- for devices ------------------------------------------------------------ */
+
+struct feed_group *feed_join(struct feed *f, char *const *tables, size_t table_count)
+{
+	struct feed_group *g;
+
+	for (g = f->groups; g && !group_is(g, tables, table_count); g = g->next)
+		;
+	if (!g) {
+		g = group_new(f, tables, table_count);
+		if (!g)
+			return NULL;
+		builder_init(&g->builder, &f->limits->builder, &f->cursor, emit, g);
+		g->sent_ms = f->now_ms;
+		g->next = f->groups;
+		f->groups = g;
+	}
+	g->members++;
+	return g;
+}
+
+void feed_leave(struct feed_group *g, uint64_t now_ms)
+{
+	if (--g->members == 0)
+		g->idle_since_ms = now_ms;
+}
+
+bool feed_find(struct feed_group *g, const struct cursor *cursor, uint64_t *seq)
+{
+	if (group_find_start(g, cursor, seq))
+		return true;
+	/* at the last batch, though no entry ends there yet: make one */
+	if (!cursor->batch || !cursor_equal(cursor, &g->builder.step.to) ||
+	    !builder_boundary(&g->builder))
+		return false;
+	*seq = g->next_seq;
+	return true;
+}
