@@ -1,25 +1,32 @@
 # clinic_sync: the PostgreSQL extension (PGXS), the relay and the cache client.
 #
-#   make demo           a clinic's morning, end to end, on a private server
+#   make                build all; make programs: without the extension
+#   make demo           a clinic's morning, end to end, on a private server (ONCE=1: then end)
 #   make check          everything that is tested
-#   sudo make install   the extension for PG_CONFIG's server, programs under $(prefix)
-#
-# `make help` lists the rest.
+#   make lint           what a machine can say about the source
+#   make clean          remove what was built
+#   make help           this list and the goals of tests, benches and packaging
 
 VERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" clinic_sync.control)
 PG_CONFIG ?= pg_config
 BUILD := build
 
-# The first goal decides whether missing packages are installed: `make demo`
-# and `make check` must work on a machine that has only git and make.
+# `make demo` and `make check` must work on a machine that has only git and
+# make: what is missing is installed before anything below looks for it. A
+# make inside of make has its packages already.
+ifeq ($(MAKELEVEL),0)
 ifneq ($(filter demo check,$(MAKECMDGOALS)),)
-DEPS := $(shell tests/tools/install_packages.sh >&2 || echo failed)
+PACKAGE_GROUPS := run $(if $(filter check,$(MAKECMDGOALS)),check lint)
+DEPS := $(shell PG_CONFIG='$(PG_CONFIG)' tests/tools/install_packages.sh $(PACKAGE_GROUPS) >&2 || echo failed)
 ifneq ($(DEPS),)
 $(error packages are missing, see above)
 endif
 endif
+endif
 
-CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 CSTD := -std=c11 -D_GNU_SOURCE
 WARN := -Wall -Wextra -Werror
 OPT ?= -O2 -g
@@ -50,34 +57,19 @@ CACHE := $(BUILD)/bin/clinic-cache
 LIB_A := $(BUILD)/lib/libclinic_cache.a
 LIB_SO := $(BUILD)/lib/libclinic_cache.so.1
 
+.DEFAULT_GOAL := all
+all: extension programs
+
 # ---- the extension, by PGXS -------------------------------------------------
 
-EXTENSION := clinic_sync
-MODULE_big := clinic_sync
-OBJS := $(patsubst %.c,%.o,$(wildcard extension/*.c))
-SQL_FULL := sql/$(EXTENSION)--$(VERSION).sql
-DATA_built := $(SQL_FULL)
-DATA := $(wildcard sql/*--*--*.sql)
-PG_CPPFLAGS := -I$(CURDIR)/extension -DCLINIC_SYNC_VERSION='"$(VERSION)"'
-PG_CFLAGS := -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
-	-Wno-missing-field-initializers -Wno-declaration-after-statement
-EXTRA_CLEAN := $(BUILD) $(SQL_FULL)
+PGXS_MAKE = +@$(MAKE) --no-print-directory -f extension/pgxs.mk PG_CONFIG=$(PG_CONFIG)
 
-.DEFAULT_GOAL := all
-PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
-ifneq ($(PGXS),)
-# JIT bitcode would make clang a build dependency for nothing: no function here is inlined.
-override with_llvm := no
-include $(PGXS)
-endif
-
-$(SQL_FULL): $(sort $(wildcard sql/parts/*.sql))
-	cat $^ > $@
+extension:
+	$(PGXS_MAKE)
 
 # ---- the programs -----------------------------------------------------------
 
 programs: $(RELAY) $(CACHE) $(LIB_A) $(LIB_SO)
-all: programs
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -104,8 +96,18 @@ $(LIB_SO): $(CACHE_OBJ) $(COMMON_OBJ)
 
 # ---- the rest, one file per subject -----------------------------------------
 
--include tests/tests.mk
+include tests/tests.mk
 -include bench/bench.mk
--include packaging/install.mk
+include packaging/install.mk
 
-.PHONY: programs
+demo: all
+	@CLINIC_BUILD=$(BUILD) PG_CONFIG=$(PG_CONFIG) ONCE=$(ONCE) tests/e2e/demo.pl
+
+clean:
+	$(PGXS_MAKE) clean
+	rm -rf $(BUILD)
+
+help:
+	@sed -n 's/^#   make/make/p' $(filter %Makefile %.mk,$(MAKEFILE_LIST))
+
+.PHONY: all extension programs demo clean help
