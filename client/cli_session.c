@@ -17,7 +17,6 @@
 
 #define CLOSE_NORMAL 1000
 #define CLOSE_PROTOCOL_ERROR 4400
-#define GOODBYE_LIMIT_MS 1000
 
 struct cli_session {
 	struct link_loop *loop;
@@ -219,7 +218,10 @@ static clinic_cache_status find_url(struct cli_session *s, const struct cli_opti
 		status = clinic_cache_read_status(options->db, &file, err);
 		if (status != CLINIC_CACHE_OK)
 			return status;
-		(void)!link_url_parse(file.url, &s->url, &problem);
+		if (!file.url[0])
+			cs_fail(&problem, CS_ERR_CONFIG, "the file knows no relay, name it by --url");
+		else if (link_url_parse(file.url, &s->url, &problem) != CS_OK)
+			log_debug("the url in the file is not valid");
 		clinic_cache_free_status(&file);
 		if (!problem.status)
 			return CLINIC_CACHE_OK;
@@ -290,16 +292,10 @@ struct clinic_cache *cli_session_cache(struct cli_session *s)
 
 void cli_session_close(struct cli_session *s)
 {
-	uint64_t until = clock_monotonic_ms() + GOODBYE_LIMIT_MS;
-
 	if (!s)
 		return;
 	cli_progress_clear(&s->progress);
-	if (link_ws_is_open(s->ws)) {
-		link_ws_close(s->ws, CLOSE_NORMAL, "bye");
-		while (!s->ws_ended && clock_monotonic_ms() < until)
-			link_loop_step(s->loop, 50);
-	}
+	link_ws_goodbye(s->ws);
 	link_ws_free(s->ws);
 	link_http_free(s->http);
 	if (s->cache)

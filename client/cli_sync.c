@@ -82,8 +82,8 @@ static int not_level(const struct cli_options *options, const struct cli_session
 {
 	const char *trouble = cli_session_trouble(session);
 
-	return cli_fail(options, EXIT_UNREACHABLE, "not level in time%s%s", trouble[0] ? ": " : "",
-			trouble);
+	return cli_fail(options, EXIT_UNREACHABLE, "%s is not level with the server in time%s%s",
+			options->db, trouble[0] ? ": " : "", trouble);
 }
 
 static int follow(struct sync_run *run, struct link_loop *loop, struct cli_session *session)

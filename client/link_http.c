@@ -214,6 +214,7 @@ static int read_body(struct link_http *http, struct lws *wsi)
 static void judge(struct link_http *http)
 {
 	char text[PROBLEM_BYTES];
+	const char *said = http->line.len ? http->line.data : "";
 
 	if (http->problem[0])
 		return;
@@ -221,8 +222,8 @@ static void judge(struct link_http *http)
 		if (http->status == 0)
 			snprintf(text, sizeof(text), "no answer");
 		else
-			snprintf(text, sizeof(text), "HTTP status %d%s%.120s", http->status,
-				 http->line.len ? ": " : "", http->line.len ? http->line.data : "");
+			snprintf(text, sizeof(text), "HTTP status %d%s%.*s", http->status,
+				 said[0] ? ": " : "", (int)strcspn(said, "\r\n"), said);
 		set_problem(http, text);
 	} else if (http->to_file) {
 		if (http->part.have_bytes != http->part.total_bytes)
@@ -242,6 +243,9 @@ static void finish(struct link_http *http)
 		return;
 	http->done = true;
 	judge(http);
+	/* the last line of an answer needs no end */
+	if (!http->problem[0] && !http->to_file && http->line.len > 0)
+		http->events->on_line(http->context, http->line.data, http->line.len);
 	http->events->on_done(http->context, http->status,
 			      http->problem[0] ? http->problem : NULL);
 }

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "dynbuf.h"
 #include "link_private.h"
 #include "log.h"
@@ -244,6 +245,17 @@ void link_ws_close(struct link_ws *ws, int code, const char *reason)
 	ws->saying_goodbye = true;
 	lws_set_timeout(ws->wsi, PENDING_TIMEOUT_CLOSE_SEND, GOODBYE_LIMIT_S);
 	lws_callback_on_writable(ws->wsi);
+}
+
+void link_ws_goodbye(struct link_ws *ws)
+{
+	uint64_t until = clock_monotonic_ms() + GOODBYE_LIMIT_S * 1000;
+
+	if (!link_ws_is_open(ws))
+		return;
+	link_ws_close(ws, LWS_CLOSE_STATUS_NORMAL, "bye");
+	while (!ws->closed && clock_monotonic_ms() < until)
+		link_loop_step(ws->loop, 50);
 }
 
 bool link_ws_is_open(const struct link_ws *ws)

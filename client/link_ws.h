@@ -40,6 +40,8 @@ cs_status link_ws_open(struct link_loop *loop, const struct link_url *url,
 void link_ws_want_write(struct link_ws *ws);
 /* Say goodbye with a close code; on_close() follows, within seconds even if the peer is gone. */
 void link_ws_close(struct link_ws *ws, int code, const char *reason);
+/* The same with the normal code, and serve the loop until it is done; NULL is fine. */
+void link_ws_goodbye(struct link_ws *ws);
 bool link_ws_is_open(const struct link_ws *ws);
 /* Ends the link at once if it still lives; NULL is fine. */
 void link_ws_free(struct link_ws *ws);
