@@ -71,6 +71,9 @@ struct upstream_events {
 	void (*on_history_lost)(void *ctx, const char *reason);
 };
 
+/* Is this a connection string that libpq understands?  *has_password: it holds one. */
+cs_status upstream_check_dsn(const char *dsn, bool *has_password, struct cs_error *err) CS_CHECKED;
+
 /*
  * Begin to connect; never fails later, only waits.  relay_id names this process
  * in clinic_sync.relay.  config must outlive upstream.

@@ -1,0 +1,457 @@
+/*
+ * The options of the relay; see config.h.
+ *
+ * options[] is the only list of them: parsing, defaults, limits, reload,
+ * --show-config and the test that compares the manual page all read it.
+ */
+#include "config.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "config_file.h"
+#include "upstream.h"
+
+#define CONFIG_MOST_BYTES (1024 * 1024)
+#define ACCESS_CODE_GOOD_CHARS 16
+
+enum option_kind { OPTION_TEXT, OPTION_INT, OPTION_BYTES, OPTION_BOOL, OPTION_LEVEL };
+
+struct option {
+	const char *name;
+	enum option_kind kind;
+	size_t at;   /* where in struct config */
+	size_t size; /* OPTION_TEXT: room there */
+	const char *fallback;
+	int64_t min, max;
+	bool restart; /* cannot change in a running relay */
+};
+
+#define AT(field) offsetof(struct config, field)
+#define TEXT(field) OPTION_TEXT, AT(field), sizeof(((struct config *)0)->field)
+#define KB INT64_C(1024)
+#define MB (1024 * KB)
+#define GB (1024 * MB)
+
+/* In alphabetical order, the order --show-config prints. */
+static const struct option options[] = {
+	{"access_code_file", TEXT(access_code_file), "", 0, 0, false},
+	{"allow_plaintext", OPTION_BOOL, AT(allow_plaintext), 0, "no", 0, 0, true},
+	{"catch_up_connections", OPTION_INT, AT(catch_up_connections), 0, "2", 1, 8, true},
+	{"client_info_timeout_s", OPTION_INT, AT(client_info_timeout_s), 0, "10", 1, 300, false},
+	{"connect_timeout_s", OPTION_INT, AT(connect_timeout_s), 0, "10", 1, 300, false},
+	{"dead_after_s", OPTION_INT, AT(dead_after_s), 0, "35", 2, 3600, true},
+	{"device_queue_bytes", OPTION_BYTES, AT(device_queue_bytes), 0, "8MB", 64 * KB, GB, false},
+	{"dsn", TEXT(dsn), "", 0, 0, true},
+	{"dsn_file", TEXT(dsn_file), "", 0, 0, true},
+	{"job_timeout_s", OPTION_INT, AT(job_timeout_s), 0, "900", 1, 86400, false},
+	{"listen_address", TEXT(listen_address), "127.0.0.1", 0, 0, true},
+	{"log_level", OPTION_LEVEL, AT(log_level), 0, "info", 0, 0, false},
+	{"max_devices", OPTION_INT, AT(max_devices), 0, "1000", 1, 100000, false},
+	{"max_frame_bytes", OPTION_BYTES, AT(max_frame_bytes), 0, "256kB", 4 * KB, 64 * MB, true},
+	{"max_message_bytes", OPTION_BYTES, AT(max_message_bytes), 0, "64kB", KB, 16 * MB, true},
+	{"ping_interval_s", OPTION_INT, AT(ping_interval_s), 0, "25", 1, 3600, true},
+	{"poll_interval_ms", OPTION_INT, AT(poll_interval_ms), 0, "1000", 50, 60000, false},
+	{"port", OPTION_INT, AT(port), 0, "8080", 0, 65535, true},
+	{"ready_timeout_s", OPTION_INT, AT(ready_timeout_s), 0, "5", 1, 300, false},
+	{"relay_name", TEXT(relay_name), "", 0, 0, true},
+	{"report_interval_s", OPTION_INT, AT(report_interval_s), 0, "5", 1, 25, false},
+	{"ring_bytes", OPTION_BYTES, AT(ring_bytes), 0, "64MB", 64 * KB, 64 * GB, true},
+	{"snapshot_dir", TEXT(snapshot_dir), "/var/lib/clinic-relay", 0, 0, true},
+	{"snapshot_max_age_s", OPTION_INT, AT(snapshot_max_age_s), 0, "60", 0, 86400, false},
+};
+
+#define OPTION_COUNT (sizeof(options) / sizeof(options[0]))
+
+static void *field(struct config *c, const struct option *o)
+{
+	return (char *)c + o->at;
+}
+
+static const void *field_const(const struct config *c, const struct option *o)
+{
+	return (const char *)c + o->at;
+}
+
+/* ---- one value ------------------------------------------------------------ */
+
+/* A whole decimal number, no sign but '-', nothing after it but *end says. */
+static bool parse_number(const char *text, const char **end, int64_t *out)
+{
+	const char *digits = text[0] == '-' ? text + 1 : text;
+	char *stop;
+
+	if (digits[0] < '0' || digits[0] > '9')
+		return false;
+	errno = 0;
+	*out = strtoll(text, &stop, 10);
+	*end = stop;
+	return errno == 0;
+}
+
+static bool parse_bytes(const char *text, int64_t *out)
+{
+	static const struct {
+		const char *name;
+		int64_t factor;
+	} units[] = {{"", 1}, {"B", 1}, {"kB", KB}, {"MB", MB}, {"GB", GB}};
+	const char *unit;
+
+	if (!parse_number(text, &unit, out))
+		return false;
+	while (*unit == ' ')
+		unit++;
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		if (strcmp(unit, units[i].name) == 0)
+			return !__builtin_mul_overflow(*out, units[i].factor, out);
+	}
+	return false;
+}
+
+static bool parse_bool(const char *text, bool *out)
+{
+	*out = strcmp(text, "yes") == 0;
+	return *out || strcmp(text, "no") == 0;
+}
+
+static cs_status set_number(struct config *c, const struct option *o, const char *value,
+			    struct cs_error *err)
+{
+	const char *end = "";
+	int64_t number;
+
+	if (o->kind == OPTION_BYTES ? !parse_bytes(value, &number)
+				    : !parse_number(value, &end, &number) || *end)
+		return cs_fail(err, CS_ERR_CONFIG, "\"%s\" needs a whole number%s", o->name,
+			       o->kind == OPTION_BYTES ? ", with kB, MB or GB if you like" : "");
+	if (number < o->min || number > o->max)
+		return cs_fail(err, CS_ERR_CONFIG, "\"%s\" must be from %lld to %lld", o->name,
+			       (long long)o->min, (long long)o->max);
+	if (o->kind == OPTION_BYTES)
+		*(int64_t *)field(c, o) = number;
+	else
+		*(int *)field(c, o) = (int)number;
+	return CS_OK;
+}
+
+static cs_status set_option(struct config *c, const struct option *o, const char *value,
+			    struct cs_error *err)
+{
+	switch (o->kind) {
+	case OPTION_TEXT:
+		if (strlen(value) >= o->size)
+			return cs_fail(err, CS_ERR_CONFIG, "\"%s\" is longer than %zu bytes",
+				       o->name, o->size - 1);
+		memset(field(c, o), 0, o->size);
+		memcpy(field(c, o), value, strlen(value));
+		return CS_OK;
+	case OPTION_INT:
+	case OPTION_BYTES:
+		return set_number(c, o, value, err);
+	case OPTION_BOOL:
+		if (!parse_bool(value, field(c, o)))
+			return cs_fail(err, CS_ERR_CONFIG, "\"%s\" must be yes or no", o->name);
+		return CS_OK;
+	case OPTION_LEVEL:
+		if (!log_parse_level(value, field(c, o)))
+			return cs_fail(err, CS_ERR_CONFIG,
+				       "\"%s\" must be debug, info, warning or error", o->name);
+		return CS_OK;
+	}
+	return cs_fail(err, CS_ERR_CONFIG, "\"%s\" has no kind", o->name);
+}
+
+static const struct option *find_option(const char *key)
+{
+	for (size_t i = 0; i < OPTION_COUNT; i++) {
+		if (strcmp(options[i].name, key) == 0)
+			return &options[i];
+	}
+	return NULL;
+}
+
+cs_status config_set(struct config *c, const char *key, const char *value, struct cs_error *err)
+{
+	const struct option *o = find_option(key);
+	char shown[80];
+
+	if (!o)
+		return cs_fail(err, CS_ERR_CONFIG, "no such option: \"%s\"",
+			       log_quote(key, shown, sizeof(shown)));
+	return set_option(c, o, value, err);
+}
+
+void config_defaults(struct config *c)
+{
+	memset(c, 0, sizeof(*c));
+	for (size_t i = 0; i < OPTION_COUNT; i++) {
+		/* a default that its own table refuses would be a bug the first test meets */
+		if (set_option(c, &options[i], options[i].fallback, NULL) != CS_OK)
+			abort();
+	}
+	gethostname(c->relay_name, sizeof(c->relay_name) - 1);
+}
+
+/* ---- a whole file --------------------------------------------------------- */
+
+struct loading {
+	struct config *config;
+	const char *path;
+	int lines[OPTION_COUNT]; /* where each option was set; 0: not yet */
+};
+
+static cs_status on_setting(void *ctx, const char *key, const char *value, int line,
+			    struct cs_error *err)
+{
+	struct loading *l = ctx;
+	struct cs_error inner = {0};
+	const struct option *o = find_option(key);
+
+	if (o && l->lines[o - options])
+		return cs_fail(err, CS_ERR_CONFIG, "%s:%d: \"%s\" is set twice, first in line %d",
+			       l->path, line, key, l->lines[o - options]);
+	if (config_set(l->config, key, value, &inner) != CS_OK)
+		return cs_fail(err, CS_ERR_CONFIG, "%s:%d: %s", l->path, line, inner.text);
+	l->lines[o - options] = line;
+	return CS_OK;
+}
+
+/* The one line of a secret file, without its newline. */
+static cs_status read_secret(const char *path, char *out, size_t size, struct cs_error *err)
+{
+	struct dynbuf text;
+	cs_status status;
+
+	dynbuf_init(&text, CONFIG_MOST_BYTES);
+	status = config_file_read(path, true, &text, err);
+	if (status != CS_OK)
+		goto done;
+	while (text.len && strchr("\r\n", text.data[text.len - 1]))
+		text.len--;
+	status = CS_ERR_CONFIG;
+	if (!text.len)
+		cs_fail(err, status, "%s: is empty", path);
+	else if (text.len >= size)
+		cs_fail(err, status, "%s: longer than %zu bytes", path, size - 1);
+	else if (memchr(text.data, '\n', text.len) || memchr(text.data, '\0', text.len))
+		cs_fail(err, status, "%s: must be one line", path);
+	else
+		status = CS_OK;
+	if (status == CS_OK) {
+		memset(out, 0, size);
+		memcpy(out, text.data, text.len);
+	}
+done:
+	if (text.data)
+		explicit_bzero(text.data, text.cap);
+	dynbuf_free(&text);
+	return status;
+}
+
+static cs_status read_secrets(struct config *c, struct cs_error *err)
+{
+	cs_status status;
+
+	if (c->dsn_file[0]) {
+		status = read_secret(c->dsn_file, c->dsn, sizeof(c->dsn), err);
+		if (status != CS_OK)
+			return status;
+	}
+	if (!c->access_code_file[0])
+		return CS_OK;
+	status = read_secret(c->access_code_file, c->access_code, sizeof(c->access_code), err);
+	if (status != CS_OK)
+		return status;
+	for (const char *p = c->access_code; *p; p++) {
+		if (*p <= ' ' || *p > '~')
+			return cs_fail(err, CS_ERR_CONFIG,
+				       "%s: only visible ASCII characters, they travel in a header",
+				       c->access_code_file);
+	}
+	if (strlen(c->access_code) < ACCESS_CODE_GOOD_CHARS)
+		log_warning("%s: an access code of fewer than %d characters can be guessed",
+			    c->access_code_file, ACCESS_CODE_GOOD_CHARS);
+	return CS_OK;
+}
+
+/* A password in the file itself makes the file a secret. */
+static cs_status check_dsn(const struct config *c, const char *path, struct cs_error *err)
+{
+	bool has_password;
+	struct stat st;
+	cs_status status = upstream_check_dsn(c->dsn, &has_password, err);
+
+	if (status != CS_OK || !has_password || c->dsn_file[0])
+		return status;
+	if (stat(path, &st) < 0 || (st.st_mode & S_IRWXO))
+		return cs_fail(err, CS_ERR_CONFIG,
+			       "%s: \"dsn\" holds a password and the file is open to everybody; "
+			       "chmod 600 it or use dsn_file",
+			       path);
+	return CS_OK;
+}
+
+static cs_status check_snapshot_dir(const struct config *c, struct cs_error *err)
+{
+	if (mkdir(c->snapshot_dir, 0700) < 0 && errno != EEXIST)
+		return cs_fail(err, CS_ERR_CONFIG, "\"snapshot_dir\" %s: %s", c->snapshot_dir,
+			       strerror(errno));
+	if (access(c->snapshot_dir, R_OK | W_OK | X_OK) < 0)
+		return cs_fail(err, CS_ERR_CONFIG, "\"snapshot_dir\" %s: %s", c->snapshot_dir,
+			       strerror(errno));
+	return CS_OK;
+}
+
+cs_status config_load(const char *path, struct config *out, struct cs_error *err)
+{
+	struct loading loading = {.config = out, .path = path};
+	struct cs_error inner = {0};
+	struct dynbuf text;
+	cs_status status;
+
+	config_defaults(out);
+	dynbuf_init(&text, CONFIG_MOST_BYTES);
+	status = config_file_read(path, false, &text, err);
+	if (status == CS_OK)
+		status = config_file_parse(text.data, text.len, path, on_setting, &loading, err);
+	dynbuf_free(&text);
+	if (status != CS_OK)
+		return status;
+	status = config_validate(out, &inner);
+	if (status == CS_OK)
+		status = read_secrets(out, &inner);
+	if (status == CS_OK)
+		status = check_dsn(out, path, &inner);
+	if (status == CS_OK)
+		status = check_snapshot_dir(out, &inner);
+	if (status != CS_OK && strncmp(inner.text, path, strlen(path)) == 0)
+		return cs_fail(err, status, "%s", inner.text);
+	if (status != CS_OK)
+		return cs_fail(err, status, "%s: %s", path, inner.text);
+	return CS_OK;
+}
+
+/* ---- the whole ------------------------------------------------------------ */
+
+static bool is_loopback(const char *address)
+{
+	return strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0;
+}
+
+static cs_status check_address(const struct config *c, struct cs_error *err)
+{
+	unsigned char bytes[sizeof(struct in6_addr)];
+
+	if (inet_pton(AF_INET, c->listen_address, bytes) != 1 &&
+	    inet_pton(AF_INET6, c->listen_address, bytes) != 1)
+		return cs_fail(err, CS_ERR_CONFIG,
+			       "\"listen_address\" must be an IP address, such as 127.0.0.1");
+	if (!is_loopback(c->listen_address) && !c->allow_plaintext)
+		return cs_fail(err, CS_ERR_CONFIG,
+			       "\"listen_address\" %s would carry patient data unencrypted; "
+			       "set allow_plaintext = yes if that network is yours alone",
+			       c->listen_address);
+	return CS_OK;
+}
+
+cs_status config_validate(const struct config *c, struct cs_error *err)
+{
+	if (!c->dsn[0] && !c->dsn_file[0])
+		return cs_fail(err, CS_ERR_CONFIG, "\"dsn\" or \"dsn_file\" is missing");
+	if (c->dsn[0] && c->dsn_file[0])
+		return cs_fail(err, CS_ERR_CONFIG, "\"dsn\" and \"dsn_file\" exclude each other");
+	if (!c->access_code_file[0])
+		return cs_fail(err, CS_ERR_CONFIG, "\"access_code_file\" is missing");
+	if (!c->relay_name[0])
+		return cs_fail(err, CS_ERR_CONFIG, "\"relay_name\" is empty");
+	if (c->dead_after_s <= c->ping_interval_s)
+		return cs_fail(err, CS_ERR_CONFIG,
+			       "\"dead_after_s\" must be more than \"ping_interval_s\"");
+	if (c->ring_bytes < c->max_frame_bytes || c->device_queue_bytes < c->max_frame_bytes)
+		return cs_fail(err, CS_ERR_CONFIG,
+			       "\"ring_bytes\" and \"device_queue_bytes\" must not be less than "
+			       "\"max_frame_bytes\"");
+	return check_address(c, err);
+}
+
+static size_t field_bytes(const struct option *o)
+{
+	switch (o->kind) {
+	case OPTION_TEXT:
+		return o->size;
+	case OPTION_INT:
+		return sizeof(int);
+	case OPTION_BYTES:
+		return sizeof(int64_t);
+	case OPTION_BOOL:
+		return sizeof(bool);
+	case OPTION_LEVEL:
+		return sizeof(log_level);
+	}
+	return 0;
+}
+
+void config_apply(struct config *running, const struct config *fresh)
+{
+	for (size_t i = 0; i < OPTION_COUNT; i++) {
+		const struct option *o = &options[i];
+
+		if (memcmp(field_const(running, o), field_const(fresh, o), field_bytes(o)) == 0)
+			continue;
+		if (o->restart) {
+			log_warning("reload: \"%s\" changed, which needs a restart", o->name);
+			continue;
+		}
+		memcpy(field(running, o), field_const(fresh, o), field_bytes(o));
+		log_info("reload: \"%s\" changed", o->name);
+	}
+	if (strcmp(running->access_code, fresh->access_code) != 0) {
+		memcpy(running->access_code, fresh->access_code, sizeof(running->access_code));
+		log_info("reload: the access code changed");
+	}
+	log_set_level(running->log_level);
+}
+
+static void show_value(const struct config *c, const struct option *o, FILE *out)
+{
+	static const char *const levels[] = {"debug", "info", "warning", "error"};
+	const void *at = field_const(c, o);
+	bool has_password;
+
+	switch (o->kind) {
+	case OPTION_TEXT:
+		if (at == c->dsn && c->dsn_file[0])
+			return; /* it came out of dsn_file */
+		if (at == c->dsn && *(const char *)at &&
+		    (upstream_check_dsn(c->dsn, &has_password, NULL) != CS_OK || has_password))
+			fputs("(set, holds a password)", out);
+		else
+			fputs(at, out);
+		return;
+	case OPTION_INT:
+		fprintf(out, "%d", *(const int *)at);
+		return;
+	case OPTION_BYTES:
+		fprintf(out, "%lld", (long long)*(const int64_t *)at);
+		return;
+	case OPTION_BOOL:
+		fputs(*(const bool *)at ? "yes" : "no", out);
+		return;
+	case OPTION_LEVEL:
+		fputs(levels[*(const log_level *)at], out);
+		return;
+	}
+}
+
+void config_show(const struct config *c, FILE *out)
+{
+	for (size_t i = 0; i < OPTION_COUNT; i++) {
+		fprintf(out, "%s = ", options[i].name);
+		show_value(c, &options[i], out);
+		fputc('\n', out);
+	}
+}

@@ -1,0 +1,21 @@
+/* How the relay's connections are opened: what the operator's string says and what is ours. */
+#ifndef CLINIC_RELAY_PQ_PARAMS_H
+#define CLINIC_RELAY_PQ_PARAMS_H
+
+struct pg_conn;
+
+/* Put in front of every session's settings: no name of ours is ever looked up elsewhere. */
+#define PQ_BASE_SETTINGS "-c search_path=pg_catalog"
+
+/*
+ * PQconnectStartParams() with the operator's dsn, application name
+ * clinic-relay/<role>, the session settings and our keepalives.  Of several
+ * hosts the one at position host_turn (modulo their number) is tried first.
+ * NULL: out of memory.  The caller owns the result even when its status is bad.
+ */
+struct pg_conn *pq_connect_start(const char *dsn, const char *role, const char *settings,
+				 unsigned host_turn);
+/* The same, waiting: for jobs. */
+struct pg_conn *pq_connect(const char *dsn, const char *role, const char *settings);
+
+#endif

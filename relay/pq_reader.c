@@ -1,0 +1,442 @@
+/*
+ * The live reader; see pq_reader.h.
+ *
+ * It works in rounds.  A round begins with make_batch() and ends when every
+ * proven batch has been handed on; a doorbell during a round only asks for
+ * another one.  There is no timer between doorbell and delivery.
+ *
+ * Proof (promise 3).  A batch may be served when a commit of our own that came
+ * after it has been acknowledged without a warning: everything visible before
+ * that commit is then as durable as the commit.  make_batch() that cut a batch
+ * is such a commit.  A batch cut by somebody else, or before this connection,
+ * needs another: relay_report(), which always writes.  `proven` is the last
+ * batch that this connection has such a commit for; it starts at 0 on every
+ * connection and falls back to 0 with a warning.
+ *
+ *   cut -> look -> [prove] -> page -> page ... -> idle
+ */
+#include "pq_reader.h"
+
+#include <libpq-fe.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "pq_feed.h"
+#include "ws_loop.h"
+
+/* A doorbell that brings nothing can be rung by anybody: from so many in a row on they wait. */
+#define FALSE_ALARMS_MOST 8
+#define FALSE_ALARM_WAIT_MS 10
+
+#define READER_SETTINGS                                                                            \
+	"-c synchronous_commit=on -c lock_timeout=5000 -c statement_timeout=60000"                 \
+	" -c idle_in_transaction_session_timeout=10000"
+
+static struct reader {
+	struct pq_reader_owner owner;
+	struct pq_link *link;
+	struct pq_feed feed; /* feed.cursor: ours, batch 0: none yet */
+	struct loop_timer poll;
+	struct cursor target; /* last batch that exists, as far as this round knows */
+	int64_t proven;
+	uint64_t asked_ms; /* when the request under way was sent */
+	bool in_round;
+	bool by_bell; /* a doorbell began the round */
+	bool rung;    /* a doorbell came during the round */
+	bool live;
+	bool boundary; /* cut a batch even if there is nothing: the first of a history */
+	bool paused;
+	unsigned false_alarms;
+	uint64_t round_batches;
+	char complained[6]; /* SQLSTATE that the log knows about */
+} reader;
+
+static void round_begin(void *ctx);
+static void round_cut(void);
+static void round_look(void);
+static void round_page(void);
+
+/* ---- small steps --------------------------------------------------------------- */
+
+static void ask(const char *sql, int param_count, const char *const *params, pq_done_fn on_done)
+{
+	reader.asked_ms = clock_monotonic_ms();
+	pq_link_query(reader.link, sql, param_count, params, NULL, on_done, NULL);
+}
+
+static void note_answer(const struct pq_answer *answer)
+{
+	if (answer->ok)
+		reader.owner.status->proven_ms = clock_monotonic_ms();
+	if (answer->warned)
+		reader.owner.status->unproven++;
+}
+
+static void set_live(bool live)
+{
+	if (reader.live == live)
+		return;
+	reader.live = live;
+	reader.owner.status->connected = live;
+	if (!live)
+		reader.owner.on_unsure();
+	reader.owner.events->on_state(reader.owner.ctx, live);
+	if (live)
+		reader.owner.on_moved();
+}
+
+static void answer_bell(void)
+{
+	reader.by_bell = true;
+	if (reader.false_alarms > FALSE_ALARMS_MOST)
+		loop_timer_set(&reader.poll, FALSE_ALARM_WAIT_MS, round_begin, NULL);
+	else
+		round_begin(NULL);
+}
+
+static void round_end(void)
+{
+	reader.in_round = false;
+	if (!reader.link)
+		return; /* stopped by a callback */
+	reader.false_alarms =
+		reader.by_bell && !reader.round_batches ? reader.false_alarms + 1 : 0;
+	reader.by_bell = false;
+	loop_timer_set(&reader.poll, (uint32_t)reader.owner.config->poll_interval_ms, round_begin,
+		       NULL);
+	if (reader.rung)
+		answer_bell();
+}
+
+/* The server refused a step: say so once, try again with the next poll. */
+static void round_fail(const struct pq_answer *answer, const char *what)
+{
+	const char *hint = "";
+
+	if (strcmp(answer->sqlstate, "3F000") == 0 || strcmp(answer->sqlstate, "42883") == 0)
+		hint = "; is the extension clinic_sync installed in this database?";
+	else if (strcmp(answer->sqlstate, "42501") == 0)
+		hint = "; has clinic_sync.grant_relay() been called for this role?";
+	if (strcmp(reader.complained, answer->sqlstate) != 0)
+		log_error("database (live): %s: %s (%s)%s", what, answer->message,
+			  answer->sqlstate, hint);
+	snprintf(reader.complained, sizeof(reader.complained), "%s", answer->sqlstate);
+	set_live(false);
+	reader.rung = false;
+	round_end();
+	/* the server we hold became a standby: only a new connection finds the primary */
+	if (strcmp(answer->sqlstate, "25006") == 0 && reader.link)
+		pq_link_restart(reader.link, "the server is read-only");
+}
+
+/* Everything proven has been handed on. */
+static void round_idle(void)
+{
+	reader.complained[0] = '\0';
+	pq_link_good(reader.link);
+	set_live(true);
+	if (reader.link && reader.round_batches)
+		reader.owner.events->on_poll_end(reader.owner.ctx);
+	round_end();
+}
+
+/* ---- cut, look, prove ----------------------------------------------------------- */
+
+static void on_cut(void *ctx, const struct pq_answer *answer)
+{
+	bool cut;
+
+	(void)ctx;
+	note_answer(answer);
+	/* another batcher held the lock for too long: look at what there is */
+	if (!answer->ok && strcmp(answer->sqlstate, "55P03") != 0) {
+		round_fail(answer, "make_batch()");
+		return;
+	}
+	cut = answer->ok && PQntuples(answer->result) == 1 &&
+	      pq_field_cursor(answer->result, 0, &reader.target);
+	reader.boundary = false;
+	if (answer->warned)
+		reader.proven = 0;
+	else if (cut)
+		reader.proven = reader.target.batch;
+	if (cut && !answer->warned && reader.feed.cursor.batch > 0)
+		round_page();
+	else
+		round_look();
+}
+
+static void round_cut(void)
+{
+	if (reader.boundary)
+		ask("SELECT cursor FROM clinic_sync.make_batch(true)", 0, NULL, on_cut);
+	else
+		ask("SELECT cursor FROM clinic_sync.make_batch()", 0, NULL, on_cut);
+}
+
+/* First cursor of this relay, or the first after its history was lost. */
+static void round_adopt(void)
+{
+	reader.feed.cursor = reader.target;
+	reader.owner.status->cursor = reader.target;
+	reader.owner.events->on_start(reader.owner.ctx, &reader.target);
+	if (reader.link)
+		round_idle();
+}
+
+static void on_proof(void *ctx, const struct pq_answer *answer)
+{
+	(void)ctx;
+	note_answer(answer);
+	if (!answer->ok) {
+		round_fail(answer, "relay_report()");
+		return;
+	}
+	if (answer->warned) {
+		/* still no standby: what is there stays unserved until a clean commit */
+		reader.proven = 0;
+		round_end();
+		return;
+	}
+	reader.proven = reader.target.batch;
+	if (reader.feed.cursor.batch == 0)
+		round_adopt();
+	else
+		round_page();
+}
+
+static void round_prove(void)
+{
+	char text[512];
+	const char *params[] = {text};
+
+	snprintf(text, sizeof(text), "{\"id\":\"%s\",\"version\":\"%s\",\"pid\":%ld}",
+		 reader.owner.relay_id, CLINIC_SYNC_VERSION, (long)getpid());
+	ask("SELECT clinic_sync.relay_report($1::jsonb, NULL)", 1, params, on_proof);
+}
+
+static void on_look(void *ctx, const struct pq_answer *answer)
+{
+	bool found;
+
+	(void)ctx;
+	note_answer(answer);
+	if (!answer->ok) {
+		round_fail(answer, "current_cursor()");
+		return;
+	}
+	found = PQntuples(answer->result) == 1 &&
+		pq_field_cursor(answer->result, 0, &reader.target);
+	if (!found && reader.feed.cursor.batch == 0) {
+		/* a new history has no batch yet, and a cursor must name one */
+		reader.boundary = true;
+		round_cut();
+	} else if (!found) {
+		reader.target.batch = 0;
+		round_page(); /* to be refused */
+	} else if (cursor_equal(&reader.target, &reader.feed.cursor)) {
+		round_idle();
+	} else if (reader.target.batch > reader.proven) {
+		round_prove();
+	} else if (reader.feed.cursor.batch == 0) {
+		round_adopt();
+	} else {
+		round_page();
+	}
+}
+
+static void round_look(void)
+{
+	ask("SELECT clinic_sync.current_cursor()", 0, NULL, on_look);
+}
+
+static void round_begin(void *ctx)
+{
+	(void)ctx;
+	if (!reader.link || !pq_link_is_up(reader.link) || reader.in_round)
+		return;
+	loop_timer_cancel(&reader.poll);
+	reader.in_round = true;
+	reader.rung = false;
+	reader.round_batches = 0;
+	reader.owner.status->rounds++;
+	round_cut();
+}
+
+/* ---- the feed -------------------------------------------------------------------- */
+
+static void lose_history(const char *reason)
+{
+	log_warning("database (live): the relay's own cursor was refused (%s): every device must "
+		    "begin afresh",
+		    reason);
+	reader.proven = 0;
+	memset(&reader.feed.cursor, 0, sizeof(reader.feed.cursor));
+	memset(&reader.owner.status->cursor, 0, sizeof(reader.owner.status->cursor));
+	reader.owner.on_unsure();
+	reader.owner.events->on_history_lost(reader.owner.ctx, reason);
+	if (reader.link)
+		round_cut();
+}
+
+static void on_page(void *ctx, enum pq_feed_end end, const char *reason,
+		    const struct pq_answer *answer)
+{
+	(void)ctx;
+	switch (end) {
+	case FEED_ERROR:
+		round_fail(answer, "feed()");
+		return;
+	case FEED_REFUSED:
+		lose_history(reason);
+		return;
+	case FEED_MORE:
+		reader.owner.status->proven_ms = clock_monotonic_ms();
+		if (reader.feed.cursor.batch < reader.target.batch) {
+			round_page();
+			return;
+		}
+		break;
+	case FEED_NOTHING:
+		break;
+	}
+	round_idle();
+}
+
+static void on_giant_begin(void *ctx, const struct upstream_batch *b)
+{
+	(void)ctx;
+	reader.owner.events->on_giant_begin(reader.owner.ctx, b);
+}
+
+static void on_change(void *ctx, const struct upstream_change *c)
+{
+	(void)ctx;
+	reader.owner.status->changes++;
+	reader.owner.events->on_change(reader.owner.ctx, c);
+}
+
+static void on_batch_end(void *ctx, const struct upstream_batch *b)
+{
+	struct upstream_status *status = reader.owner.status;
+
+	(void)ctx;
+	reader.round_batches++;
+	status->batches++;
+	status->cursor = b->cursor;
+	memcpy(status->batch_time, b->time, sizeof(status->batch_time));
+	reader.owner.events->on_batch_end(reader.owner.ctx, b);
+	reader.owner.on_moved();
+}
+
+static void on_abandoned(void *ctx)
+{
+	(void)ctx;
+	reader.owner.events->on_batch_abandoned(reader.owner.ctx);
+}
+
+static const struct pq_feed_sink feed_sink = {
+	.on_giant_begin = on_giant_begin,
+	.on_change = on_change,
+	.on_batch_end = on_batch_end,
+	.on_abandoned = on_abandoned,
+	.on_page = on_page,
+};
+
+static void round_page(void)
+{
+	reader.asked_ms = clock_monotonic_ms();
+	reader.feed.limit = reader.proven;
+	pq_feed_read_page(&reader.feed);
+}
+
+/* ---- the link ---------------------------------------------------------------------- */
+
+static void on_up(void *ctx)
+{
+	struct upstream_status *status = reader.owner.status;
+	int version = pq_link_server_version(reader.link);
+
+	(void)ctx;
+	status->connects++;
+	snprintf(status->server_version, sizeof(status->server_version), "%d.%d", version / 10000,
+		 version % 10000);
+	reader.proven = 0;
+	if (reader.paused)
+		pq_link_pause(reader.link);
+	round_begin(NULL);
+}
+
+static void on_down(void *ctx)
+{
+	(void)ctx;
+	loop_timer_cancel(&reader.poll);
+	reader.in_round = reader.by_bell = reader.rung = false;
+	reader.proven = 0;
+	pq_feed_abandon(&reader.feed);
+	set_live(false);
+}
+
+static const struct pq_link_events link_events = {.on_up = on_up, .on_down = on_down};
+
+cs_status pq_reader_start(const struct pq_reader_owner *owner, struct cs_error *err)
+{
+	memset(&reader, 0, sizeof(reader));
+	reader.owner = *owner;
+	reader.link = pq_link_new(owner->config, "live", READER_SETTINGS, &link_events, NULL);
+	if (!reader.link)
+		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	reader.feed.link = reader.link;
+	reader.feed.sink = &feed_sink;
+	pq_link_open(reader.link);
+	return CS_OK;
+}
+
+void pq_reader_stop(void)
+{
+	loop_timer_cancel(&reader.poll);
+	pq_link_free(reader.link);
+	reader.link = NULL;
+	reader.live = false;
+}
+
+void pq_reader_ring(void)
+{
+	if (reader.in_round)
+		reader.rung = true;
+	else if (reader.link && pq_link_is_up(reader.link) && !reader.by_bell)
+		answer_bell();
+}
+
+void pq_reader_pause(void)
+{
+	reader.paused = true;
+	if (reader.link)
+		pq_link_pause(reader.link);
+}
+
+void pq_reader_resume(void)
+{
+	reader.paused = false;
+	if (reader.link)
+		pq_link_resume(reader.link);
+}
+
+void pq_reader_suspect(uint64_t longer_than_ms)
+{
+	if (reader.link && pq_link_is_busy(reader.link) && !reader.paused &&
+	    clock_monotonic_ms() - reader.asked_ms > longer_than_ms)
+		pq_link_restart(reader.link, "no answer, and none elsewhere");
+}
+
+bool pq_reader_is_live(void)
+{
+	return reader.live;
+}
+
+bool pq_reader_in_batch(void)
+{
+	return reader.feed.open;
+}

@@ -1,0 +1,220 @@
+/*
+ * Reports and upkeep; see pq_report.h.
+ *
+ * On a connection of its own, so that nothing here ever stands between a
+ * doorbell and a device.  Three duties take turns, the most urgent first:
+ * repair() what capture lost, relay_report(), prune() the log.  A duty that
+ * fails is complained of once and tried again when its time comes.
+ */
+#include "pq_report.h"
+
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "pq_link.h"
+#include "ws_loop.h"
+
+#define REPAIR_INTERVAL_MS 1000
+#define PRUNE_INTERVAL_MS 10000
+
+#define REPORT_SETTINGS "-c statement_timeout=60000 -c lock_timeout=2000"
+
+struct duty {
+	const char *name;
+	uint64_t due_ms;
+	char complained[6]; /* SQLSTATE that the log knows about */
+};
+
+enum { DUTY_REPAIR, DUTY_REPORT, DUTY_PRUNE, DUTY_COUNT };
+
+static struct reporter {
+	const struct config *config;
+	const char *relay_id;
+	struct pq_link *link;
+	struct loop_timer timer;
+	struct duty duties[DUTY_COUNT];
+	struct duty *current;
+	char *relay_json;
+	char *devices_json;
+	void (*on_stopped)(void); /* not NULL: stopping */
+} reporter;
+
+static void next_duty(void *ctx);
+static void say_goodbye(void);
+
+static uint32_t interval_ms(int duty)
+{
+	if (duty == DUTY_REPAIR)
+		return REPAIR_INTERVAL_MS;
+	if (duty == DUTY_PRUNE)
+		return PRUNE_INTERVAL_MS;
+	return (uint32_t)reporter.config->report_interval_s * 1000;
+}
+
+static void log_outcome(struct duty *d, const struct pq_answer *answer)
+{
+	if (!answer->ok && strcmp(d->complained, answer->sqlstate) != 0)
+		log_warning("database (report): %s: %s (%s)", d->name, answer->message,
+			    answer->sqlstate);
+	snprintf(d->complained, sizeof(d->complained), "%s", answer->sqlstate);
+	if (!answer->ok)
+		return;
+	pq_link_good(reporter.link);
+	if (d == &reporter.duties[DUTY_REPAIR] && PQntuples(answer->result) == 1 &&
+	    atoi(PQgetvalue(answer->result, 0, 0)) > 0)
+		log_warning("capture of %s tables had been switched off or downgraded; repaired, "
+			    "their devices begin afresh",
+			    PQgetvalue(answer->result, 0, 0));
+}
+
+static void on_done(void *ctx, const struct pq_answer *answer)
+{
+	(void)ctx;
+	log_outcome(reporter.current, answer);
+	if (reporter.on_stopped)
+		say_goodbye();
+	else
+		next_duty(NULL);
+}
+
+static void begin(int duty)
+{
+	const char *params[] = {reporter.relay_json, reporter.devices_json};
+	const char *sql = "SELECT repaired FROM clinic_sync.repair()";
+	int param_count = 0;
+
+	if (duty == DUTY_REPORT) {
+		sql = "SELECT clinic_sync.relay_report($1::jsonb, $2::jsonb)";
+		param_count = 2;
+	} else if (duty == DUTY_PRUNE) {
+		sql = "SELECT dropped_segments FROM clinic_sync.prune()";
+	}
+	reporter.current = &reporter.duties[duty];
+	reporter.current->due_ms = clock_monotonic_ms() + interval_ms(duty);
+	pq_link_query(reporter.link, sql, param_count, params, NULL, on_done, NULL);
+}
+
+/* Begin what is due, or sleep until the first will be. */
+static void next_duty(void *ctx)
+{
+	uint64_t now_ms = clock_monotonic_ms();
+	uint64_t first_ms = now_ms + PRUNE_INTERVAL_MS;
+
+	(void)ctx;
+	if (reporter.on_stopped || !pq_link_is_up(reporter.link) || pq_link_is_busy(reporter.link))
+		return;
+	for (int i = 0; i < DUTY_COUNT; i++) {
+		if (i == DUTY_REPORT && !reporter.relay_json)
+			continue;
+		if (reporter.duties[i].due_ms <= now_ms) {
+			begin(i);
+			return;
+		}
+		if (reporter.duties[i].due_ms < first_ms)
+			first_ms = reporter.duties[i].due_ms;
+	}
+	loop_timer_set(&reporter.timer, (uint32_t)(first_ms - now_ms), next_duty, NULL);
+}
+
+static void finish(void)
+{
+	void (*on_stopped)(void) = reporter.on_stopped;
+
+	loop_timer_cancel(&reporter.timer);
+	pq_link_free(reporter.link);
+	free(reporter.relay_json);
+	free(reporter.devices_json);
+	memset(&reporter, 0, sizeof(reporter));
+	on_stopped();
+}
+
+static void on_goodbye(void *ctx, const struct pq_answer *answer)
+{
+	(void)ctx;
+	if (!answer->ok)
+		log_warning("database (report): goodbye: %s (%s)", answer->message,
+			    answer->sqlstate);
+	finish();
+}
+
+static void say_goodbye(void)
+{
+	const char *params[] = {reporter.relay_id};
+
+	pq_link_query(reporter.link, "SELECT clinic_sync.relay_goodbye($1)", 1, params, NULL,
+		      on_goodbye, NULL);
+}
+
+static void on_up(void *ctx)
+{
+	(void)ctx;
+	next_duty(NULL);
+}
+
+static void on_down(void *ctx)
+{
+	(void)ctx;
+	loop_timer_cancel(&reporter.timer);
+	if (reporter.on_stopped)
+		finish();
+}
+
+static const struct pq_link_events link_events = {.on_up = on_up, .on_down = on_down};
+
+cs_status pq_report_start(const struct config *config, const char *relay_id, struct cs_error *err)
+{
+	memset(&reporter, 0, sizeof(reporter));
+	reporter.config = config;
+	reporter.relay_id = relay_id;
+	reporter.duties[DUTY_REPAIR].name = "repair()";
+	reporter.duties[DUTY_REPORT].name = "relay_report()";
+	reporter.duties[DUTY_PRUNE].name = "prune()";
+	reporter.link = pq_link_new(config, "report", REPORT_SETTINGS, &link_events, NULL);
+	if (!reporter.link)
+		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	pq_link_open(reporter.link);
+	return CS_OK;
+}
+
+bool pq_report_set(const char *relay_json, const char *devices_json)
+{
+	char *relay = strdup(relay_json);
+	char *devices = strdup(devices_json);
+	bool is_first;
+
+	if (!relay || !devices || !reporter.link) {
+		free(relay);
+		free(devices);
+		return false;
+	}
+	is_first = !reporter.relay_json;
+	free(reporter.relay_json);
+	free(reporter.devices_json);
+	reporter.relay_json = relay;
+	reporter.devices_json = devices;
+	if (is_first)
+		next_duty(NULL);
+	return true;
+}
+
+static void on_limit(void *ctx)
+{
+	(void)ctx;
+	finish();
+}
+
+void pq_report_stop(uint32_t limit_ms, void (*on_stopped)(void))
+{
+	reporter.on_stopped = on_stopped;
+	loop_timer_set(&reporter.timer, limit_ms, on_limit, NULL);
+	if (!reporter.link || !pq_link_is_up(reporter.link)) {
+		loop_timer_set(&reporter.timer, 0, on_limit, NULL);
+		return;
+	}
+	/* else the end of the duty under way says it */
+	if (!pq_link_is_busy(reporter.link))
+		say_goodbye();
+}
