@@ -15,7 +15,7 @@ bool cursor_parse(const char *text, size_t len, struct cursor *out)
 
 	if (len < NONCE_DIGITS + 2 || len > BATCH_DIGITS_MOST + 1 + NONCE_DIGITS || text[0] == '0')
 		return false;
-	for (; i < len && text[i] >= '0' && text[i] <= '9'; i++)
+	for (; i < BATCH_DIGITS_MOST && text[i] >= '0' && text[i] <= '9'; i++)
 		batch = batch * 10 + (text[i] - '0');
 	if (i == 0 || len - i != NONCE_DIGITS + 1 || text[i] != '-')
 		return false;

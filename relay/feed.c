@@ -22,6 +22,7 @@ struct feed {
 	struct cursor cursor; /* last whole batch */
 	char time[CLOCK_TEXT_BYTES];
 	uint64_t now_ms;
+	bool in_batch; /* changes came since the last batch end */
 };
 
 struct feed *feed_new(const struct feed_limits *limits, const struct feed_events *events,
@@ -114,14 +115,16 @@ static void emit(void *ctx, struct feed_entry *e)
 void feed_start(struct feed *f, const struct cursor *cursor)
 {
 	f->cursor = *cursor;
+	f->in_batch = false;
 	for (struct feed_group *g = f->groups; g; g = g->next) {
-		group_clear(g);
+		group_break(g);
 		builder_restart(&g->builder, cursor, f->time);
 	}
 }
 
 void feed_change(struct feed *f, const struct upstream_change *c)
 {
+	f->in_batch = true;
 	for (struct feed_group *g = f->groups; g; g = g->next)
 		if (feed_group_has(g, c->table.text, c->table.len))
 			builder_add(&g->builder, c);
@@ -129,7 +132,7 @@ void feed_change(struct feed *f, const struct upstream_change *c)
 
 static void gap(struct feed_group *g)
 {
-	group_clear(g);
+	group_break(g);
 	g->feed->events->on_gap(g->feed->ctx, g);
 }
 
@@ -138,7 +141,7 @@ static void resync(struct feed_group *g, const struct upstream_batch *b, const s
 {
 	struct feed *f = g->feed;
 
-	group_clear(g);
+	group_break(g);
 	builder_restart(&g->builder, &b->cursor, b->time);
 	f->events->on_resync(f->ctx, g, &b->cursor, tables->failed ? "null" : tables->data);
 }
@@ -147,6 +150,7 @@ void feed_batch_end(struct feed *f, const struct upstream_batch *b)
 {
 	struct dynbuf tables;
 
+	f->in_batch = false;
 	f->cursor = b->cursor;
 	snprintf(f->time, sizeof(f->time), "%s", b->time);
 	for (struct feed_group *g = f->groups; g; g = g->next) {
@@ -160,6 +164,7 @@ void feed_batch_end(struct feed *f, const struct upstream_batch *b)
 
 void feed_abandon(struct feed *f)
 {
+	f->in_batch = false;
 	for (struct feed_group *g = f->groups; g; g = g->next)
 		builder_abandon(&g->builder);
 }
@@ -223,6 +228,8 @@ struct feed_group *feed_join(struct feed *f, char *const *tables, size_t table_c
 		if (!g)
 			return NULL;
 		builder_init(&g->builder, &f->limits->builder, &f->cursor, emit, g);
+		/* it missed the beginning of the batch that is coming in: a gap at its end */
+		g->builder.failed = f->in_batch;
 		g->sent_ms = f->now_ms;
 		g->next = f->groups;
 		f->groups = g;
@@ -239,12 +246,19 @@ void feed_leave(struct feed_group *g, uint64_t now_ms)
 
 bool feed_find(struct feed_group *g, const struct cursor *cursor, uint64_t *seq)
 {
+	if (!cursor->batch)
+		return false;
 	if (group_find_start(g, cursor, seq))
 		return true;
-	/* at the last batch, though no entry ends there yet: make one */
-	if (!cursor->batch || !cursor_equal(cursor, &g->builder.step.to) ||
-	    !builder_boundary(&g->builder))
-		return false;
+	if (!cursor_equal(cursor, &g->builder.step.from)) {
+		/* at the last batch, though no entry ends there yet: make one */
+		if (!cursor_equal(cursor, &g->builder.step.to))
+			return false;
+		if (!builder_boundary(&g->builder)) {
+			gap(g);
+			return false;
+		}
+	}
 	*seq = g->next_seq;
 	return true;
 }

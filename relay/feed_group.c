@@ -37,7 +37,7 @@ struct feed_group *group_new(struct feed *f, char *const *tables, size_t table_c
 	g->capacity = RING_FIRST_CAPACITY;
 	g->slots = calloc(g->capacity, sizeof(*g->slots));
 	if (!g->slots || (tables && !copy_tables(g, tables, table_count))) {
-		group_free(g);
+		group_free(g); /* an untouched builder is fine to free */
 		return NULL;
 	}
 	return g;
@@ -45,7 +45,7 @@ struct feed_group *group_new(struct feed *f, char *const *tables, size_t table_c
 
 void group_free(struct feed_group *g)
 {
-	group_clear(g);
+	group_break(g);
 	builder_free(&g->builder);
 	for (size_t i = 0; i < g->table_count; i++)
 		free(g->tables[i]);
@@ -140,10 +140,11 @@ void group_drop_oldest(struct feed_group *g)
 	g->first++;
 }
 
-void group_clear(struct feed_group *g)
+void group_break(struct feed_group *g)
 {
 	while (g->first < g->next_seq)
 		group_drop_oldest(g);
+	g->first = ++g->next_seq;
 }
 
 void group_push(struct feed_group *g, struct feed_entry *e)

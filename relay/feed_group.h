@@ -14,7 +14,8 @@ bool group_is(const struct feed_group *g, char *const *tables, size_t table_coun
 void group_push(struct feed_group *g, struct feed_entry *e);
 /* The ring must not be empty. */
 void group_drop_oldest(struct feed_group *g);
-void group_clear(struct feed_group *g);
+/* Empty the ring so that no place in it, not even its end, continues. */
+void group_break(struct feed_group *g);
 /* The entry that begins at this cursor. */
 bool group_find_start(const struct feed_group *g, const struct cursor *cursor, uint64_t *seq);
 

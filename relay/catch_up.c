@@ -1,0 +1,375 @@
+/*
+ * Reading the log for devices; see catch_up.h.
+ *
+ * A reader that has not begun takes further members in.  The slowest member
+ * must not hold the others up: one that is full leaves (it asks again when its
+ * socket has drained) unless it is alone; then the reader is paused.
+ *
+ * Telling a device something may make it cancel, even make it start anew: while
+ * a callback runs a member is struck out (NULL) and swept up at its end.
+ */
+#include "catch_up.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "upstream.h"
+
+struct reader {
+	struct catch_ups *all;
+	struct reader *next;
+	struct catch_up *handle; /* NULL: it has ended */
+	struct feed_group *group;
+	struct cursor from;
+	struct device **members;
+	size_t member_count, capacity;
+	unsigned busy; /* in a callback: members are only struck out, the reader stays */
+	bool begun;    /* takes no further members */
+	bool paused;
+	bool ended;
+	struct builder builder;
+	struct table_counts total;
+};
+
+struct catch_ups {
+	const struct builder_limits *limits;
+	struct reader *readers;
+};
+
+struct catch_ups *catch_ups_new(const struct builder_limits *limits)
+{
+	struct catch_ups *c = calloc(1, sizeof(*c));
+
+	if (c)
+		c->limits = limits;
+	return c;
+}
+
+static void reader_free(struct reader *r)
+{
+	struct reader **at = &r->all->readers;
+
+	while (*at && *at != r)
+		at = &(*at)->next;
+	if (*at)
+		*at = r->next;
+	upstream_catch_up_cancel(r->handle);
+	builder_free(&r->builder);
+	table_counts_free(&r->total);
+	free(r->members);
+	free(r);
+}
+
+void catch_ups_free(struct catch_ups *c)
+{
+	if (!c)
+		return;
+	while (c->readers)
+		reader_free(c->readers);
+	free(c);
+}
+
+static bool add_member(struct reader *r, struct device *d)
+{
+	if (r->member_count == r->capacity) {
+		size_t capacity = r->capacity ? r->capacity * 2 : 4;
+		struct device **members = realloc(r->members, capacity * sizeof(*members));
+
+		if (!members)
+			return false;
+		r->members = members;
+		r->capacity = capacity;
+	}
+	r->members[r->member_count++] = d;
+	return true;
+}
+
+static void enter(struct reader *r)
+{
+	r->busy++;
+}
+
+/* Sweep up; the reader may be gone after this. */
+static void leave(struct reader *r)
+{
+	size_t kept = 0;
+
+	if (--r->busy)
+		return;
+	for (size_t i = 0; i < r->member_count; i++)
+		if (r->members[i])
+			r->members[kept++] = r->members[i];
+	r->member_count = kept;
+	if (r->ended || !kept)
+		reader_free(r);
+}
+
+/* ---- from the log ----------------------------------------------------------------- */
+
+static void set_paused(struct reader *r, bool paused)
+{
+	if (!r->handle || r->paused == paused)
+		return;
+	r->paused = paused;
+	if (paused)
+		upstream_catch_up_pause(r->handle);
+	else
+		upstream_catch_up_resume(r->handle);
+}
+
+static void on_entry(void *ctx, struct feed_entry *e)
+{
+	struct reader *r = ctx;
+
+	table_counts_add_all(&r->total, &e->counts);
+	for (size_t i = 0; i < r->member_count; i++)
+		if (r->members[i])
+			device_catch_up_entry(r->members[i], feed_entry_ref(e));
+	feed_entry_unref(e);
+}
+
+static void begin(struct reader *r)
+{
+	if (r->begun)
+		return;
+	r->begun = true;
+	for (size_t i = 0; i < r->member_count; i++)
+		if (r->members[i])
+			device_cursor_good(r->members[i]);
+}
+
+/* The log gives no more, or we want no more: each member gets its answer through `tell`. */
+static void end(struct reader *r, void (*tell)(struct reader *r, struct device *d, const void *what),
+		const void *what)
+{
+	r->begun = true;
+	r->ended = true;
+	for (size_t i = 0; i < r->member_count; i++) {
+		struct device *d = r->members[i];
+
+		r->members[i] = NULL;
+		if (d)
+			tell(r, d, what);
+	}
+}
+
+/* The same, and upstream does not know yet. */
+static void break_off(struct reader *r,
+		      void (*tell)(struct reader *r, struct device *d, const void *what),
+		      const void *what)
+{
+	struct catch_up *handle = r->handle;
+
+	r->handle = NULL;
+	upstream_catch_up_cancel(handle);
+	end(r, tell, what);
+}
+
+static void tell_failed(struct reader *r, struct device *d, const void *what)
+{
+	(void)r;
+	(void)what;
+	device_catch_up_failed(d, clock_monotonic_ms());
+}
+
+static void tell_level(struct reader *r, struct device *d, const void *what)
+{
+	(void)what;
+	device_catch_up_level(d, &r->total, clock_monotonic_ms());
+}
+
+struct resync_words {
+	const char *reason;
+	const struct cursor *at;
+	const char *tables;
+};
+
+static void tell_resync(struct reader *r, struct device *d, const void *what)
+{
+	const struct resync_words *w = what;
+
+	(void)r;
+	device_resync(d, w->reason, w->at, w->tables, clock_monotonic_ms());
+}
+
+static void on_giant_begin(void *ctx, const struct upstream_batch *b)
+{
+	struct reader *r = ctx;
+
+	(void)b;
+	enter(r);
+	begin(r);
+	leave(r);
+}
+
+static void on_change(void *ctx, const struct upstream_change *c)
+{
+	struct reader *r = ctx;
+
+	enter(r);
+	if (feed_group_has(r->group, c->table.text, c->table.len))
+		builder_add(&r->builder, c);
+	leave(r);
+}
+
+static void heed_full(struct reader *r)
+{
+	size_t left = 0;
+	bool full = false;
+
+	for (size_t i = 0; i < r->member_count; i++) {
+		left += r->members[i] != NULL;
+		full = full || (r->members[i] && device_catch_up_full(r->members[i]));
+	}
+	for (size_t i = 0; i < r->member_count && left > 1; i++) {
+		struct device *d = r->members[i];
+
+		if (!d || !device_catch_up_full(d))
+			continue;
+		r->members[i] = NULL;
+		left--;
+		device_catch_up_failed(d, clock_monotonic_ms());
+	}
+	set_paused(r, full && left == 1);
+}
+
+static void take_batch(struct reader *r, const struct upstream_batch *b)
+{
+	struct dynbuf tables;
+
+	begin(r);
+	if (feed_group_resynced(r->group, b, &tables)) {
+		struct resync_words words = {"table_changed", &b->cursor,
+					     tables.failed ? NULL : tables.data};
+
+		break_off(r, tell_resync, &words);
+	} else if (!builder_batch_end(&r->builder, b)) {
+		log_error("no room to hold a batch of %llu changes for a device that catches up",
+			  (unsigned long long)b->changes);
+		break_off(r, tell_failed, NULL);
+	} else {
+		heed_full(r);
+	}
+	dynbuf_free(&tables);
+}
+
+static void on_batch_end(void *ctx, const struct upstream_batch *b)
+{
+	struct reader *r = ctx;
+
+	enter(r);
+	take_batch(r, b);
+	leave(r);
+}
+
+static void on_level(void *ctx)
+{
+	struct reader *r = ctx;
+
+	enter(r);
+	r->handle = NULL;
+	begin(r);
+	if (!builder_boundary(&r->builder))
+		end(r, tell_failed, NULL);
+	else
+		end(r, tell_level, NULL);
+	leave(r);
+}
+
+static void on_refused(void *ctx, const char *reason)
+{
+	struct reader *r = ctx;
+	/* the log itself is incomplete: nothing that was ever a cursor continues */
+	struct resync_words words = {
+		strcmp(reason, "log_incomplete") == 0 ? "history_lost" : reason, NULL, NULL};
+
+	enter(r);
+	r->handle = NULL;
+	end(r, tell_resync, &words);
+	leave(r);
+}
+
+static void on_failed(void *ctx)
+{
+	struct reader *r = ctx;
+
+	enter(r);
+	r->handle = NULL;
+	/* whole batches that wait in the builder are good; those who retry begin after them */
+	if (!builder_flush(&r->builder))
+		log_warning("out of memory while a device caught up");
+	end(r, tell_failed, NULL);
+	leave(r);
+}
+
+static const struct catch_up_events events = {
+	.on_giant_begin = on_giant_begin,
+	.on_change = on_change,
+	.on_batch_end = on_batch_end,
+	.on_level = on_level,
+	.on_refused = on_refused,
+	.on_failed = on_failed,
+};
+
+/* ---- from devices ------------------------------------------------------------------- */
+
+static struct reader *reader_new(struct catch_ups *c, struct device *d)
+{
+	struct reader *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	r->all = c;
+	r->group = d->group;
+	r->from = d->cursor;
+	builder_init(&r->builder, c->limits, &d->cursor, on_entry, r);
+	if (add_member(r, d))
+		r->handle = upstream_catch_up(&d->cursor, &events, r);
+	if (!r->handle) {
+		reader_free(r);
+		return NULL;
+	}
+	r->next = c->readers;
+	c->readers = r;
+	return r;
+}
+
+bool catch_up_start(struct catch_ups *c, struct device *d)
+{
+	for (struct reader *r = c->readers; r; r = r->next)
+		if (!r->begun && r->group == d->group && cursor_equal(&r->from, &d->cursor))
+			return add_member(r, d);
+	return reader_new(c, d) != NULL;
+}
+
+/* The reader of d and d's place in it. */
+static struct reader *find(struct catch_ups *c, const struct device *d, size_t *at)
+{
+	for (struct reader *r = c->readers; r; r = r->next)
+		for (*at = 0; *at < r->member_count; (*at)++)
+			if (r->members[*at] == d)
+				return r;
+	return NULL;
+}
+
+void catch_up_cancel(struct catch_ups *c, struct device *d)
+{
+	size_t at;
+	struct reader *r = find(c, d, &at);
+
+	if (!r)
+		return;
+	enter(r);
+	r->members[at] = NULL;
+	leave(r);
+}
+
+void catch_up_resume(struct catch_ups *c, struct device *d)
+{
+	size_t at;
+	struct reader *r = find(c, d, &at);
+
+	if (r)
+		set_paused(r, false);
+}

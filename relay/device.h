@@ -1,0 +1,166 @@
+/*
+ * One device: where it stands and what it is to be told next.
+ *
+ *  WAIT_CLIENT_INFO ──> WAIT_REQUEST ──> CATCH_UP ──> LIVE <──> LAGGED
+ *                            ^               |          |          |
+ *                            └── resync_required ───────┴──────────┘
+ *  and from anywhere REFUSED: an error is said, then the link is closed.
+ *
+ * CATCH_UP takes entries from the group's ring when that reaches back to the
+ * device's cursor, else from the log, through catch_up.c, into a queue of its
+ * own; at the end of the log it goes on in the ring.  LAGGED takes nothing
+ * until the socket has drained, then it is CATCH_UP again.
+ *
+ * Pure: no sockets; time is passed in and what it needs of the world is in
+ * struct device_env.
+ */
+#ifndef CLINIC_RELAY_DEVICE_H
+#define CLINIC_RELAY_DEVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "feed.h"
+#include "protocol_in.h"
+
+typedef enum {
+	DEVICE_WAIT_CLIENT_INFO,
+	DEVICE_WAIT_REQUEST,
+	DEVICE_CATCH_UP,
+	DEVICE_LIVE,
+	DEVICE_LAGGED,
+	DEVICE_REFUSED,
+} device_state;
+
+/* WebSocket close codes; docs/protocol.md. */
+enum {
+	CLOSE_GOING_DOWN = 1001,
+	CLOSE_NOT_TEXT = 1003,
+	CLOSE_TOO_LARGE = 1009,
+	CLOSE_INTERNAL = 1011,
+	CLOSE_BAD_MESSAGE = 4400,
+	CLOSE_BAD_ACCESS_CODE = 4401,
+	CLOSE_BAD_TABLE = 4404,
+	CLOSE_CLIENT_INFO_TIMEOUT = 4408,
+	CLOSE_TOO_MANY_DEVICES = 4429,
+};
+
+struct device;
+
+struct device_env {
+	const struct config *config;
+	struct feed *feed;
+	/* There is something to send, or the link is to be closed (d->close_code). */
+	void (*wake)(void *ctx, struct device *d);
+	bool (*access_code_good)(void *ctx, const char *code);
+	/* The first of the names that is not published, or NULL. */
+	const char *(*unknown_table)(void *ctx, char *const *tables, size_t table_count);
+	/* Read the log for d from d->cursor on.  False: too many wait, try again later. */
+	bool (*catch_up)(void *ctx, struct device *d);
+	/* d wants no more of it. Harmless when none runs. */
+	void (*catch_up_cancel)(void *ctx, struct device *d);
+	/* d's queue has room again. */
+	void (*catch_up_resume)(void *ctx, struct device *d);
+	void *ctx;
+};
+
+/* Messages of the relay's own that may wait for one socket. */
+#define CONTROL_MOST 16
+
+struct entry_link {
+	struct feed_entry *entry;
+	struct entry_link *next;
+};
+
+struct device {
+	struct device_env *env;
+	void *session; /* ws_session.c's */
+	struct device *prev, *next; /* all devices */
+	struct device *group_prev, *group_next;
+	device_state state;
+
+	struct in_client_info info;
+	bool authorized; /* by header; or by client_info's code */
+	bool known;	 /* client_info was accepted */
+	char connected_at[CLOCK_TEXT_BYTES];
+	uint64_t deadline_ms; /* for client_info */
+	double messages_left; /* token bucket */
+	uint64_t messages_at_ms;
+
+	struct feed_group *group;
+	struct cursor cursor; /* everything up to here was given to the socket */
+	bool from_log;	      /* CATCH_UP: by the queue below; else by the ring from seq on */
+	bool log_ended;	      /* from_log: after the queue the ring goes on at seq */
+	bool ready_due;	      /* the cursor is not proven good yet: `ready` is still to be said */
+	uint64_t seq;
+	uint64_t retry_ms; /* CATCH_UP from the log could not start: again then; 0: no */
+
+	struct frame *control[CONTROL_MOST];
+	size_t control_first, control_len;
+	struct entry_link *queue, **queue_end; /* from the log */
+	uint64_t queue_bytes;
+	struct feed_entry *current; /* being sent; its next message: */
+	size_t current_message;
+
+	int close_code; /* not 0: close when the control messages are sent */
+	char close_text[100];
+};
+
+/* NULL: out of memory.  authorized: the upgrade request carried the access code. */
+struct device *device_new(struct device_env *env, bool authorized, uint64_t now_ms);
+/* Accepts NULL. */
+void device_free(struct device *d, uint64_t now_ms);
+
+/* ---- from the socket --------------------------------------------------------- */
+
+void device_receive(struct device *d, const char *text, size_t len, uint64_t now_ms);
+/*
+ * The next message, with a reference for the caller, or NULL: nothing now.
+ * Call it only when the socket can take one: that it is called is how a lagging
+ * device learns that its socket has drained.
+ */
+struct frame *device_next(struct device *d, uint64_t now_ms);
+/* Once a second. */
+void device_tick(struct device *d, uint64_t now_ms);
+/* Say error `code`, then close. */
+void device_refuse(struct device *d, int close_code, const char *code, const char *message);
+
+/* ---- from the feed ------------------------------------------------------------ */
+
+/* An entry, or a gap where one should be. */
+void device_entry_came(struct device *d);
+void device_resync(struct device *d, const char *reason, const struct cursor *at,
+		   const char *tables, uint64_t now_ms);
+void device_idle(struct device *d, struct frame *heartbeat);
+/* Say something beside the feed; takes over the reference, NULL is out of memory. */
+void device_say(struct device *d, struct frame *f);
+
+/* ---- from the log (catch_up.c) ------------------------------------------------ */
+
+/* The cursor was found in the log. */
+void device_cursor_good(struct device *d);
+void device_catch_up_entry(struct device *d, struct feed_entry *e);
+/* Over its bound: give it nothing more until catch_up_resume. */
+bool device_catch_up_full(const struct device *d);
+/* The log is at its end, the feed's cursor: on in the ring.  total: what the log gave. */
+void device_catch_up_level(struct device *d, const struct table_counts *total, uint64_t now_ms);
+/* No more comes from the log now; what came is good. */
+void device_catch_up_failed(struct device *d, uint64_t now_ms);
+
+/* ---- between device.c and device_flow.c --------------------------------------- */
+
+/* Send what comes after d->cursor, from the ring or the log. */
+void device_follow(struct device *d, uint64_t now_ms);
+/* Forget all that waits but the relay's own messages; state and group stay. */
+void device_halt(struct device *d);
+/* Leave the group, if any. */
+void device_leave_group(struct device *d, uint64_t now_ms);
+
+/* ---- for status ---------------------------------------------------------------- */
+
+const char *device_state_name(device_state s);
+/* Bytes that wait for this device, in its queue or in the ring. */
+uint64_t device_behind(const struct device *d);
+
+#endif

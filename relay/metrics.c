@@ -1,0 +1,76 @@
+/* Counters and gauges; see metrics.h. */
+#include "metrics.h"
+
+#include <assert.h>
+#include <stddef.h>
+
+static const struct {
+	const char *name;
+	const char *help;
+} table[METRIC_COUNT] = {
+	[METRIC_CONNECTIONS] = {"connections_total", "WebSocket connections accepted"},
+	[METRIC_HTTP_REQUESTS] = {"http_requests_total", "HTTP requests"},
+	[METRIC_HANDSHAKES_REFUSED] = {"handshakes_refused_total",
+				       "WebSocket upgrades refused: version, subprotocol, origin"},
+	[METRIC_DEVICES_REFUSED] = {"devices_refused_total", "devices told an error and closed"},
+	[METRIC_BAD_ACCESS_CODES] = {"bad_access_codes_total", "wrong or missing access codes"},
+	[METRIC_MESSAGES_RECEIVED] = {"messages_received_total", "messages from devices"},
+	[METRIC_FRAMES_SENT] = {"frames_sent_total", "frames and heartbeats of the feed sent"},
+	[METRIC_BYTES_SENT] = {"sent_bytes_total", "bytes of WebSocket messages sent"},
+	[METRIC_RESUMES_FROM_MEMORY] = {"resumes_memory_total", "resumes served from memory"},
+	[METRIC_RESUMES_FROM_LOG] = {"resumes_log_total", "resumes served from the change log"},
+	[METRIC_RESYNCS] = {"resyncs_total", "devices told to take a snapshot"},
+	[METRIC_LAGGED] = {"lagged_total", "devices that read too slowly and were halted"},
+	[METRIC_DEAD_LINKS] = {"dead_links_total", "links dropped after silence"},
+	[METRIC_SNAPSHOTS_SERVED] = {"snapshots_served_total", "snapshot downloads begun"},
+	[METRIC_SNAPSHOT_BYTES] = {"snapshot_sent_bytes_total", "bytes of snapshots sent"},
+	[METRIC_DIGESTS_SERVED] = {"digests_served_total", "digests begun"},
+	[METRIC_BATCHES] = {"batches_total", "batches read"},
+	[METRIC_CHANGES] = {"changes_total", "changes read"},
+	[METRIC_ROUNDS] = {"rounds_total", "rounds of cutting and reading batches"},
+	[METRIC_DOORBELLS] = {"doorbells_total", "notifications received"},
+	[METRIC_DATABASE_CONNECTS] = {"database_connects_total", "connections to PostgreSQL made"},
+	[METRIC_UNPROVEN_COMMITS] = {"unproven_commits_total",
+				     "commits that answered with a warning"},
+	[METRIC_CATCH_UP_CHANGES] = {"catch_up_changes_total", "changes read again for one device"},
+	[METRIC_DEVICES] = {"devices", "WebSocket connections open"},
+	[METRIC_DEVICES_LIVE] = {"devices_live", "devices that are level with the feed"},
+	[METRIC_QUEUE_BYTES] = {"queue_bytes", "bytes that wait for devices, all together"},
+	[METRIC_RING_BYTES] = {"ring_bytes", "memory of the frames kept for resuming"},
+	[METRIC_SPOOL_BYTES] = {"spool_bytes", "disk of large batches kept for resuming"},
+	[METRIC_CATCH_UPS] = {"catch_ups", "readers of the log, running and waiting"},
+	[METRIC_DATABASE_CONNECTED] = {"database_connected", "1: the database answers"},
+	[METRIC_PROVEN_AGE_MS] = {"proven_age_milliseconds",
+				  "time since the last proven round trip to PostgreSQL"},
+	[METRIC_BATCH] = {"batch", "number of the last batch"},
+};
+
+static uint64_t values[METRIC_COUNT];
+
+void metric_add(metric m, uint64_t n)
+{
+	values[m] += n;
+}
+
+void metric_set(metric m, uint64_t value)
+{
+	values[m] = value;
+}
+
+uint64_t metric_get(metric m)
+{
+	return values[m];
+}
+
+void metrics_print(struct dynbuf *out)
+{
+	for (int m = 0; m < METRIC_COUNT; m++) {
+		assert(table[m].name);
+		dynbuf_addf(out,
+			    "# HELP clinic_relay_%s %s\n# TYPE clinic_relay_%s %s\n"
+			    "clinic_relay_%s %llu\n",
+			    table[m].name, table[m].help, table[m].name,
+			    m < METRIC_DEVICES ? "counter" : "gauge", table[m].name,
+			    (unsigned long long)values[m]);
+	}
+}

@@ -1,0 +1,25 @@
+/*
+ * The relay's own messages, those that are not part of the feed.
+ * docs/protocol.md, "relay -> device".  Each function returns a new frame, or
+ * NULL when memory ran out.  Pure.
+ */
+#ifndef CLINIC_RELAY_PROTOCOL_OUT_H
+#define CLINIC_RELAY_PROTOCOL_OUT_H
+
+#include <stdint.h>
+
+#include "config.h"
+#include "cursor.h"
+#include "frame.h"
+
+#define PROTOCOL_NAME "clinic-sync.v1"
+
+struct frame *out_connected(const struct config *config);
+/* tables NULL: all, written as null. */
+struct frame *out_ready(const struct cursor *cursor, char *const *tables, size_t table_count);
+/* at NULL: null; tables: JSON array, or NULL. */
+struct frame *out_resync_required(const char *reason, const struct cursor *at, const char *tables);
+struct frame *out_lagged(uint64_t behind_bytes);
+struct frame *out_error(const char *code, const char *message);
+
+#endif
