@@ -29,7 +29,7 @@ struct cli_session {
 	bool http_ended;
 	bool stopped;
 	struct cli_progress progress;
-	char trouble[256];
+	char trouble[600];
 };
 
 /* ---- what the links say ---------------------------------------------------------------- */

@@ -21,7 +21,7 @@ static bool is_host(const char *host, bool bracketed)
 	for (; *host; host++) {
 		unsigned char c = (unsigned char)*host;
 
-		if (!isalnum(c) && !strchr(bracketed ? ":.%" : ".-_", c))
+		if (!isalnum(c) && !strchr(bracketed ? ":." : ".-_", c))
 			return false;
 	}
 	return true;
