@@ -19,8 +19,10 @@ OBJS := $(patsubst %.c,%.o,$(sort $(wildcard extension/*.c)))
 DATA_built := $(SQL_FULL)
 DATA := $(wildcard sql/$(EXTENSION)--*--*.sql)
 PG_CPPFLAGS := -Iextension -DCLINIC_SYNC_VERSION='"$(VERSION)"'
+# Without what PostgreSQL's own headers set off, PG_TRY above all (clobbered).
 PG_CFLAGS := -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
-	-Wno-missing-field-initializers -Wno-declaration-after-statement -MMD -MP
+	-Wno-missing-field-initializers -Wno-declaration-after-statement \
+	$(if $(findstring gcc,$(CC)),-Wno-clobbered) -MMD -MP
 EXTRA_CLEAN := $(SQL_FULL) $(OBJS:.o=.d)
 
 # Bitcode for the JIT would make clang a build dependency for nothing: no

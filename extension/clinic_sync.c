@@ -1,0 +1,37 @@
+/*
+ * clinic_sync.c
+ *		Loading of the module.
+ *
+ * The module needs no preloading: the first captured row of a session loads
+ * it.  Every part keeps its state in this backend; what backends share is in
+ * tables.
+ */
+#include "postgres.h"
+
+#include "utils/inval.h"
+
+#include "change_log.h"
+#include "compat.h"
+#include "guc.h"
+#include "notify.h"
+#include "publication_cache.h"
+
+CS_MODULE_MAGIC;
+
+extern PGDLLEXPORT void _PG_init(void);
+
+static void
+on_relcache_invalidation(Datum arg, Oid relid)
+{
+	cs_publication_invalidate(relid);
+	cs_segment_invalidate(relid);
+}
+
+void
+_PG_init(void)
+{
+	cs_guc_init();
+	CacheRegisterRelcacheCallback(on_relcache_invalidation, (Datum) 0);
+	cs_log_limit_init();
+	cs_notify_init();
+}

@@ -1,0 +1,189 @@
+/*
+ * log_segment.c
+ *		Which table of the change log is written to.
+ *
+ * 1. The log consists of segments, ordinary tables clinic_sync.change_log_<id>.
+ *	  Rows go to the one whose state in clinic_sync.segment is "current".
+ *
+ * 2. Whoever begins a new segment commits that first (which invalidates every
+ *	  backend's cache, see forget_caches()), then seals the old one in a later
+ *	  transaction: seal_segment() succeeds when it gets the SHARE lock.
+ *
+ * 3. A writer locks the table first and looks afterwards whether it is still
+ *	  current: taking a lock absorbs all invalidations sent so far.  So once a
+ *	  segment is sealed nobody writes to it any more, and whoever began to
+ *	  write earlier had finished: neither side ever waits for the other.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/index.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/syscache.h"
+
+#include "change_log.h"
+#include "compat.h"
+#include "own_tables.h"
+
+static CsSegment current;
+static bool current_is_valid = false;
+static Oid	segment_table = InvalidOid;
+
+Oid
+cs_segment_relation(int32 id)
+{
+	char		name[NAMEDATALEN];
+
+	snprintf(name, sizeof(name), "change_log_%d", id);
+	return cs_own_relation(name);
+}
+
+static int32
+read_current_id(void)
+{
+	CsOwnScan	scan;
+	HeapTuple	row;
+	int32		id = 0;
+
+	segment_table = cs_own_relation("segment");
+	if (!OidIsValid(segment_table))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table \"clinic_sync.segment\" does not exist"),
+				 errhint("Create the extension clinic_sync in this database.")));
+
+	cs_own_scan_begin(&scan, segment_table, NULL);
+	while ((row = cs_own_scan_next(&scan)) != NULL)
+	{
+		bool		isnull;
+		Datum		state = cs_own_value(&scan, row, "state", &isnull);
+
+		if (!isnull && strcmp(TextDatumGetCString(state), "current") == 0)
+			id = Max(id, DatumGetInt32(cs_own_value(&scan, row, "id", &isnull)));
+	}
+	cs_own_scan_end(&scan);
+	return id;
+}
+
+static void
+read_current(void)
+{
+	Relation	table;
+	List	   *indexes;
+	ListCell   *cell;
+
+	/* an invalidation that arrives while we read clears it again */
+	current_is_valid = true;
+
+	current.id = read_current_id();
+	current.table = cs_segment_relation(current.id);
+	if (!OidIsValid(current.table))
+	{
+		current_is_valid = false;
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the change log has no current segment"),
+				 errhint("Drop and create the extension clinic_sync.")));
+	}
+
+	table = table_open(current.table, AccessShareLock);
+	indexes = RelationGetIndexList(table);
+	current.nindexes = 0;
+	foreach(cell, indexes)
+	{
+		if (current.nindexes == CS_SEGMENT_MAX_INDEXES)
+			elog(ERROR, "too many indexes on a segment of the change log");
+		current.indexes[current.nindexes++] = lfirst_oid(cell);
+	}
+	list_free(indexes);
+	table_close(table, AccessShareLock);
+}
+
+Relation
+cs_segment_open(CsSegment *segment)
+{
+	for (;;)
+	{
+		if (!current_is_valid)
+			read_current();
+		*segment = current;
+
+		LockRelationOid(segment->table, RowExclusiveLock);
+		if (current_is_valid)
+			return table_open(segment->table, NoLock);
+
+		/* perhaps no longer the current one: look again */
+		UnlockRelationOid(segment->table, RowExclusiveLock);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+void
+cs_segment_invalidate(Oid relid)
+{
+	if (!OidIsValid(relid) || relid == segment_table || relid == current.table)
+		current_is_valid = false;
+}
+
+/*
+ * SQL functions for whoever cuts batches.
+ */
+
+static bool
+lock_segment_without_waiting(int32 id, LOCKMODE mode)
+{
+	Oid			table = cs_segment_relation(id);
+
+	if (!OidIsValid(table))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the change log has no segment %d", id)));
+	return ConditionalLockRelationOid(table, mode);
+}
+
+PG_FUNCTION_INFO_V1(clinic_sync_seal_segment);
+
+/*
+ * seal_segment(segment int) RETURNS boolean
+ *		True if nobody writes to the segment; held to the transaction's end.
+ */
+Datum
+clinic_sync_seal_segment(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(lock_segment_without_waiting(PG_GETARG_INT32(0), ShareLock));
+}
+
+PG_FUNCTION_INFO_V1(clinic_sync_try_lock_segment);
+
+/*
+ * try_lock_segment(segment int) RETURNS boolean
+ *		True if nobody uses the segment, so that it can be dropped at once.
+ */
+Datum
+clinic_sync_try_lock_segment(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(lock_segment_without_waiting(PG_GETARG_INT32(0),
+												AccessExclusiveLock));
+}
+
+PG_FUNCTION_INFO_V1(clinic_sync_forget_caches);
+
+/*
+ * forget_caches() RETURNS void
+ *		At commit, make every backend read publications and the current
+ *		segment again.
+ */
+Datum
+clinic_sync_forget_caches(PG_FUNCTION_ARGS)
+{
+	Oid			publication = cs_own_relation("publication");
+	Oid			segment = cs_own_relation("segment");
+
+	if (OidIsValid(publication))
+		CacheInvalidateRelcacheByRelid(publication);
+	if (OidIsValid(segment))
+		CacheInvalidateRelcacheByRelid(segment);
+	PG_RETURN_VOID();
+}
