@@ -20,7 +20,7 @@ DATA_built := $(SQL_FULL)
 DATA := $(wildcard sql/$(EXTENSION)--*--*.sql)
 PG_CPPFLAGS := -Iextension -DCLINIC_SYNC_VERSION='"$(VERSION)"'
 # Without what PostgreSQL's own headers set off, PG_TRY above all (clobbered).
-PG_CFLAGS := -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
+PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers -Wno-declaration-after-statement \
 	$(if $(findstring gcc,$(CC)),-Wno-clobbered) -MMD -MP
 EXTRA_CLEAN := $(SQL_FULL) $(OBJS:.o=.d)
