@@ -1,0 +1,52 @@
+#!/usr/bin/perl
+#
+# The log was pruned past a device's cursor while it was away: it is told
+# `too_old`, keeps its old data readable, takes a snapshot, is equal. Pruning
+# while devices read from the log never gives them a part of a batch.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use ClinicTest qw(now wait_for slurp);
+use ClinicTest::Crash qw(write_numbers);
+
+my $clinic = ClinicTest->new(patients => 5, conf => "clinic_sync.log_segment_bytes = 64kB\n");
+my $relay = $clinic->relay;
+my $device = $clinic->device('a');
+$clinic->caches_equal('first sync');
+$device->stop;
+my $cursor = $device->cursor;
+my $dbh = $clinic->dbh;
+
+sub snapshots { return scalar grep { $_->{type} eq 'full_sync_completed' } $device->events }
+
+# Prune as hard as it goes until the cursor has fallen out of the log.
+my $answer = wait_for('the log to be pruned past the cursor', sub {
+	write_numbers($dbh, 'filler', 300);
+	$clinic->cut_batch;
+	eval { $dbh->do("SELECT * FROM clinic_sync.prune('0 seconds', 1)") };
+	my ($said) = $dbh->selectrow_array('SELECT clinic_sync.check_cursor(?)', undef, $cursor);
+	return $said ne 'ok' ? $said : undef;
+}, 60);
+is($answer, 'too_old', 'the cursor is refused as too old');
+my $rows = $device->value('SELECT count(*) FROM patients');
+is($rows, 5, 'the old data is readable meanwhile');
+$device->start;
+$clinic->caches_equal('the device takes a snapshot and is equal');
+is(snapshots(), 2, 'one more snapshot');
+like(slurp($device->{process}{log}), qr/too_old/, 'the reason is in the log');
+
+# Devices come and go while segments are dropped under them.
+my $until = now() + 6;
+my $visits = 0;
+while (now() < $until) {
+	$device->kill9;
+	write_numbers($dbh, 'more', 40);
+	$device->start;
+	eval { $dbh->do("SELECT * FROM clinic_sync.prune('0 seconds', 1)") };
+	$device->wait_batch($clinic->cut_batch);
+	$visits++;
+}
+$clinic->caches_equal("equal after $visits visits during pruning");
+done_testing();

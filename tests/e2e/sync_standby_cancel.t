@@ -1,0 +1,65 @@
+#!/usr/bin/perl
+#
+# Synchronous replication with no standby there: commits wait. A cancelled wait
+# makes a transaction visible that no standby has, and a failover would take it
+# back. No device may see it, or a batch whose own wait was cancelled, before a
+# clean commit has proven it.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use ClinicTest qw(wait_for);
+use ClinicTest::Rows qw(parents_sql insert_sql);
+
+my $clinic = ClinicTest->new(patients => 5);
+my $dbh = $clinic->dbh;
+$dbh->do(parents_sql());
+$clinic->relay;
+my $device = $clinic->device('a');
+$clinic->caches_equal('first sync');
+
+sub standby {
+	my ($name) = @_;
+	$dbh->do("ALTER SYSTEM SET synchronous_standby_names = '$name'");
+	$dbh->do('SELECT pg_reload_conf()');
+	wait_for('the setting', sub {
+		my $other = $clinic->cluster->connect;
+		my ($now) = $other->selectrow_array('SHOW synchronous_standby_names');
+		return $now eq $name;
+	});
+	return;
+}
+
+sub waiting {
+	my ($user) = @_;
+	my ($pid) = $dbh->selectrow_array(q(SELECT min(pid) FROM pg_stat_activity
+		WHERE wait_event = 'SyncRep' AND usename = ?), undef, $user);
+	return $pid;
+}
+
+sub held { return $device->value('SELECT count(*) FROM payments WHERE id = 91') }
+
+standby('nobody');
+my $writer = ClinicTest::Process->start('writer', log => "$clinic->{dir}/writer.log", code => sub {
+	$clinic->cluster->connect->do(insert_sql('payments', 1));
+});
+my $pid = wait_for('the writer to wait for its standby', sub { waiting('postgres') });
+$dbh->do("SELECT pg_cancel_backend($pid)");
+is($writer->wait_exit, 0, 'the cancelled wait: the writer believes it has committed');
+is($dbh->selectrow_array('SELECT count(*) FROM payments WHERE id = 91'), 1, 'and the row is visible on the server');
+
+for my $time (1 .. 3) {
+	my $relay_pid = wait_for('the relay to wait for its standby', sub { waiting('clinic_relay') });
+	is(held(), 0, "no device has it while the relay's commit waits ($time)");
+	$dbh->do("SELECT pg_cancel_backend($relay_pid)");
+	wait_for('the cancelled wait to be over', sub { (waiting('clinic_relay') // 0) != $relay_pid
+		|| $dbh->selectrow_array("SELECT state = 'active' AND wait_event = 'SyncRep'
+			AND query_start > now() - interval '1 s' FROM pg_stat_activity WHERE pid = $relay_pid") });
+}
+wait_for('the relay to wait again', sub { waiting('clinic_relay') });
+is(held(), 0, 'nor after the relay\'s own waits were cancelled');
+standby('');
+$clinic->caches_equal('a clean commit proves all: the row arrives');
+is(held(), 1, 'in the cache');
+done_testing();
