@@ -1,0 +1,472 @@
+/*
+ * Publishing: what may be published, the schema object of docs/protocol.md,
+ * the capture triggers, and the rows `s` (schema) and `r` (resync) by which
+ * devices learn of it.
+ */
+
+/*
+ * The role that called: inside SECURITY DEFINER current_user is the owner and
+ * session_user ignores SET ROLE, while the setting "role" tells what SET ROLE
+ * said.
+ */
+CREATE FUNCTION clinic_sync.caller() RETURNS name
+	LANGUAGE sql STABLE
+	RETURN CASE WHEN current_setting('role') = 'none' THEN session_user
+		ELSE current_setting('role')::name END;
+COMMENT ON FUNCTION clinic_sync.caller() IS 'internal: the role on whose behalf a SECURITY DEFINER function runs';
+
+CREATE FUNCTION clinic_sync.require_owner(relation regclass) RETURNS void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	owner oid := (SELECT c.relowner FROM pg_class c WHERE c.oid = relation);
+BEGIN
+	IF owner IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'undefined_table',
+			MESSAGE = format('relation %s does not exist', coalesce(relation::text, 'NULL')),
+			HINT = 'Give the name of an existing table.';
+	END IF;
+	IF NOT pg_has_role(clinic_sync.caller(), owner, 'USAGE') THEN
+		RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+			MESSAGE = format('must be owner of table %s', relation),
+			DETAIL = format('The table belongs to %s.', owner::regrole),
+			HINT = 'Let the owner or a superuser do it.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION clinic_sync.require_owner(regclass) IS 'internal: error unless the caller owns the table';
+
+/* How a cache holds a value of this type: the class column of docs/protocol.md. */
+CREATE FUNCTION clinic_sync.type_class(type oid, typmod int) RETURNS text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	base record;
+	digits int;
+	scale int;
+BEGIN
+	LOOP
+		SELECT t.typbasetype, t.typtypmod INTO base FROM pg_type t WHERE t.oid = type AND t.typtype = 'd';
+		EXIT WHEN NOT FOUND;
+		type := base.typbasetype;
+		typmod := base.typtypmod;
+	END LOOP;
+	IF type = 'numeric'::regtype AND typmod >= 4 THEN
+		digits := ((typmod - 4) >> 16) & 65535;
+		scale := (((typmod - 4) & 2047) # 1024) - 1024;
+		RETURN CASE WHEN digits <= 15 AND scale BETWEEN 0 AND digits THEN 'decimal' ELSE 'text' END;
+	END IF;
+	RETURN CASE
+		WHEN type = 'boolean'::regtype THEN 'boolean'
+		WHEN type = ANY ('{smallint,integer}'::regtype[]) THEN 'integer'
+		WHEN type = 'bigint'::regtype THEN 'bigint'
+		WHEN type = ANY ('{real,double precision}'::regtype[]) THEN 'float'
+		WHEN type = 'bytea'::regtype THEN 'blob'
+		ELSE 'text' END;
+END
+$$;
+COMMENT ON FUNCTION clinic_sync.type_class(oid, int) IS 'internal: class of a type in a SQLite cache';
+
+/* A type whose text depends on the session or the server, also inside arrays, domains, ranges and row types. */
+CREATE FUNCTION clinic_sync.type_refused(type oid) RETURNS boolean
+	LANGUAGE sql STABLE
+BEGIN ATOMIC
+	WITH RECURSIVE part(oid) AS (
+		SELECT type
+		UNION
+		SELECT inner_type.oid
+		FROM part
+		JOIN pg_type t ON t.oid = part.oid
+		CROSS JOIN LATERAL (
+			SELECT t.typbasetype AS oid
+			UNION ALL SELECT t.typelem WHERE t.typcategory = 'A'
+			UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid OR r.rngmultitypid = t.oid
+			UNION ALL SELECT a.atttypid FROM pg_attribute a
+				WHERE a.attrelid = t.typrelid AND t.typtype = 'c' AND a.attnum > 0 AND NOT a.attisdropped
+		) inner_type
+		WHERE inner_type.oid <> 0
+	)
+	SELECT EXISTS (
+		SELECT FROM part
+		JOIN pg_type t ON t.oid = part.oid
+		WHERE t.typnamespace = 'pg_catalog'::regnamespace
+			AND (t.typname = 'money' OR t.typname = ANY ('{regproc,regprocedure,regoper,regoperator,regclass,regtype,regrole,regnamespace,regconfig,regdictionary,regcollation,regdatabase}'::name[])));
+END;
+COMMENT ON FUNCTION clinic_sync.type_refused(oid) IS
+	'internal: true for money and the reg* types, whose text depends on settings';
+
+/* Columns of a table that are published, in attnum order. */
+CREATE FUNCTION clinic_sync.published_columns(relation regclass, excluded name[])
+	RETURNS TABLE (attnum int2, name name, type oid, typmod int, nullable boolean, identity boolean, plain boolean)
+	LANGUAGE sql STABLE
+BEGIN ATOMIC
+	SELECT a.attnum, a.attname, a.atttypid, a.atttypmod, NOT a.attnotnull, a.attidentity <> '',
+		NOT a.attnotnull AND NOT a.atthasdef AND NOT a.atthasmissing
+			AND a.attidentity = '' AND a.attgenerated = ''
+	FROM pg_attribute a
+	WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+		AND NOT a.attname = ANY (excluded)
+	ORDER BY a.attnum;
+END;
+COMMENT ON FUNCTION clinic_sync.published_columns(regclass, name[]) IS 'internal: columns that devices get';
+
+/* Everything that stands against publishing; no row when nothing does. */
+CREATE FUNCTION clinic_sync.publish_problems(relation regclass, event text, exclude_columns name[])
+	RETURNS TABLE (code text, problem text, hint text)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	class pg_class;
+	key_columns name[];
+BEGIN
+	SELECT c.* INTO class FROM pg_class c WHERE c.oid = relation;
+
+	IF class.relnamespace = ANY ('{pg_catalog,information_schema,pg_toast,clinic_sync}'::regnamespace[]) THEN
+		RETURN QUERY SELECT '42809', 'it is a system table', 'Publish tables of your own schemas only.';
+		RETURN;
+	END IF;
+	IF class.relkind <> ALL ('{r,p}'::"char"[]) THEN
+		RETURN QUERY SELECT '42809', format('it is %s', CASE class.relkind
+				WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table'
+				WHEN 'S' THEN 'a sequence' WHEN 'i' THEN 'an index' WHEN 'I' THEN 'an index'
+				WHEN 'c' THEN 'a composite type' ELSE 'not a table' END),
+			'Only ordinary and partitioned tables can be published.';
+		RETURN;
+	END IF;
+	IF class.relispartition THEN
+		RETURN QUERY SELECT '42809', 'it is a partition',
+			format('Publish the partitioned table %s instead.', pg_partition_root(relation)::regclass);
+		RETURN;
+	END IF;
+
+	RETURN QUERY SELECT '42809', CASE class.relpersistence WHEN 't' THEN 'it is temporary' ELSE 'it is unlogged' END,
+		'Only permanent tables survive a crash; use ALTER TABLE ... SET LOGGED.'
+		WHERE class.relpersistence <> 'p';
+	RETURN QUERY SELECT '42809', format('its partition %s is %s', t.relid,
+			CASE WHEN c.relkind = 'f' THEN 'a foreign table' WHEN c.relpersistence = 't' THEN 'temporary' ELSE 'unlogged' END),
+		'All partitions must be permanent tables of this server.'
+		FROM pg_partition_tree(relation) t JOIN pg_class c ON c.oid = t.relid
+		WHERE t.level > 0 AND (c.relkind = 'f' OR c.relpersistence <> 'p');
+	RETURN QUERY SELECT '42809', 'it inherits from another table', 'Tables of an inheritance tree cannot be published.'
+		WHERE EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = relation);
+	RETURN QUERY SELECT '42809', 'other tables inherit from it', 'Tables of an inheritance tree cannot be published.'
+		WHERE class.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = relation);
+
+	SELECT array_agg(a.attname) INTO key_columns
+	FROM pg_index i
+	JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
+	WHERE i.indrelid = relation AND i.indisprimary AND i.indisvalid;
+	RETURN QUERY SELECT '55000', 'it has no primary key', 'Add one with ALTER TABLE ... ADD PRIMARY KEY.'
+		WHERE key_columns IS NULL;
+
+	RETURN QUERY SELECT '22004', 'the list of excluded columns holds a NULL', 'Name each column.'
+		WHERE array_position(exclude_columns, NULL) IS NOT NULL;
+	RETURN QUERY SELECT '42703', format('excluded column %I does not exist', x.name),
+		'Write the name as the catalog has it: capital letters count.'
+		FROM unnest(exclude_columns) x(name)
+		WHERE x.name IS NOT NULL AND NOT EXISTS (SELECT FROM pg_attribute a
+			WHERE a.attrelid = relation AND a.attname = x.name AND a.attnum > 0 AND NOT a.attisdropped);
+	RETURN QUERY SELECT '22023', format('column %I belongs to the primary key and cannot be excluded', x.name),
+		'Rows are known by their key: it is always published.'
+		FROM unnest(exclude_columns) x(name) WHERE x.name = ANY (key_columns);
+
+	RETURN QUERY SELECT '0A000', format('column %I has type %s, whose text depends on settings', c.name,
+			format_type(c.type, c.typmod)),
+		'Exclude the column or change its type.'
+		FROM clinic_sync.published_columns(relation, exclude_columns) c WHERE clinic_sync.type_refused(c.type);
+	RETURN QUERY SELECT '42701', format('columns %s differ by case only', string_agg(quote_ident(c.name), ', ' ORDER BY c.attnum)),
+		'SQLite cannot hold them side by side: rename or exclude all but one.'
+		FROM clinic_sync.published_columns(relation, exclude_columns) c
+		GROUP BY lower(c.name::text COLLATE "C") HAVING count(*) > 1;
+
+	RETURN QUERY SELECT '42939', format('the name %I cannot be used in a cache', class.relname),
+		'Names that begin with sqlite_ or clinic_sync_, or hold a comma or a control character, are reserved: rename the table.'
+		WHERE lower(class.relname::text COLLATE "C") ~ '^(sqlite_|clinic_sync_)' OR class.relname ~ '[,[:cntrl:]]';
+	RETURN QUERY SELECT '22023', 'the event name is not valid',
+		'Use 1 to 63 of the characters A-Z a-z 0-9 _ . -'
+		WHERE event !~ '^[A-Za-z0-9_.-]{1,63}$';
+
+	RETURN QUERY SELECT '42710', 'it is published already', 'Call clinic_sync.unpublish() first to change event or columns.'
+		FROM clinic_sync.publication p WHERE p.relation = class.oid;
+	RETURN QUERY SELECT '42P07', format('a cache could not hold it beside the published table %s', p.relation),
+		'On devices a table is known by its name without schema, and case does not count: rename one of the two.'
+		FROM clinic_sync.publication p
+		WHERE p.relation <> class.oid
+			AND lower(p.name COLLATE "C") = lower(class.relname::text COLLATE "C");
+END
+$$;
+COMMENT ON FUNCTION clinic_sync.publish_problems(regclass, text, name[]) IS
+	'internal: all reasons why a table cannot be published';
+
+CREATE FUNCTION clinic_sync.refuse_problems(relation regclass, event text, exclude_columns name[]) RETURNS void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	codes text[];
+	problems text;
+	hints text[];
+BEGIN
+	SELECT array_agg(p.code), string_agg(p.problem, E'\n'), array_agg(p.hint) INTO codes, problems, hints
+	FROM clinic_sync.publish_problems(relation, event, exclude_columns) p;
+	IF codes IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = codes[1],
+			MESSAGE = format('cannot publish %s', relation),
+			DETAIL = problems,
+			HINT = hints[1];
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION clinic_sync.refuse_problems(regclass, text, name[]) IS
+	'internal: one error with everything that stands against publishing a table';
+
+/* The schema object of docs/protocol.md. */
+CREATE FUNCTION clinic_sync.schema_object(relation regclass, event text, excluded name[], version int) RETURNS json
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	key text;
+	columns text;
+	indexes text;
+BEGIN
+	SELECT string_agg(to_json(a.attname)::text, ',' ORDER BY k.position) INTO key
+	FROM pg_index i
+	CROSS JOIN LATERAL unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY k(attnum, position)
+	JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+	WHERE i.indrelid = relation AND i.indisprimary;
+
+	SELECT string_agg(format('{"name":%s,"type":%s,"class":%s,"nullable":%s,"identity":%s}',
+			to_json(c.name), to_json(format_type(c.type, c.typmod)), to_json(clinic_sync.type_class(c.type, c.typmod)),
+			to_json(c.nullable), to_json(c.identity)), ',' ORDER BY c.attnum) INTO columns
+	FROM clinic_sync.published_columns(relation, excluded) c;
+
+	-- indexes that SQLite can hold too: plain published columns, whole table
+	SELECT string_agg(format('{"name":%s,"columns":[%s],"unique":%s}',
+			to_json(x.relname), x.columns, to_json(x.indisunique)), ',' ORDER BY x.relname) INTO indexes
+	FROM (
+		SELECT ic.relname, i.indisunique, string_agg(to_json(c.name)::text, ',' ORDER BY k.position) AS columns
+		FROM pg_index i
+		JOIN pg_class ic ON ic.oid = i.indexrelid
+		CROSS JOIN LATERAL unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY k(attnum, position)
+		LEFT JOIN clinic_sync.published_columns(relation, excluded) c ON c.attnum = k.attnum
+		WHERE i.indrelid = relation AND NOT i.indisprimary AND i.indisvalid
+			AND i.indpred IS NULL AND i.indexprs IS NULL AND NOT i.indisexclusion
+		GROUP BY ic.relname, i.indisunique
+		HAVING bool_and(c.name IS NOT NULL)
+	) x;
+
+	RETURN format('{"table":%s,"event":%s,"version":%s,"key":[%s],"columns":[%s],"indexes":[%s]}',
+		(SELECT to_json(c.relname) FROM pg_class c WHERE c.oid = relation),
+		to_json(event), version, key, columns, indexes);
+END
+$$;
+COMMENT ON FUNCTION clinic_sync.schema_object(regclass, text, name[], int) IS
+	'internal: the schema object of docs/protocol.md for a table';
+
+CREATE FUNCTION clinic_sync.is_published(relation regclass) RETURNS boolean
+	LANGUAGE sql STABLE
+	SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	RETURN EXISTS (SELECT FROM clinic_sync.publication p WHERE p.relation = $1);
+COMMENT ON FUNCTION clinic_sync.is_published(regclass) IS 'whether a table is published';
+
+/* Partitions at every level, without the table itself. */
+CREATE FUNCTION clinic_sync.partitions(relation regclass) RETURNS regclass[]
+	LANGUAGE sql STABLE
+	RETURN (SELECT coalesce(array_agg(t.relid ORDER BY t.relid), '{}')
+		FROM pg_partition_tree(relation) t WHERE t.level > 0);
+COMMENT ON FUNCTION clinic_sync.partitions(regclass) IS 'internal: all partitions of a table';
+
+CREATE FUNCTION clinic_sync.has_rows(relation regclass) RETURNS boolean
+	LANGUAGE plpgsql
+	SET search_path = pg_catalog, pg_temp
+	SET row_security = off
+AS $$
+DECLARE
+	found_row boolean;
+BEGIN
+	EXECUTE format('SELECT EXISTS (SELECT FROM %s)', relation) INTO found_row;
+	-- an old snapshot can miss rows: then say yes
+	RETURN found_row OR current_setting('transaction_isolation') <> 'read committed';
+END
+$$;
+COMMENT ON FUNCTION clinic_sync.has_rows(regclass) IS 'internal: false only if the table is surely empty';
+
+/*
+ * Triggers that a published table and its partitions should have, and how they
+ * are.  Row triggers of partitions are clones that PostgreSQL makes and drops
+ * itself; TRUNCATE triggers are not inherited, each partition gets its own.
+ */
+CREATE FUNCTION clinic_sync.capture_triggers(publication int DEFAULT NULL)
+	RETURNS TABLE (publication_id int, root regclass, relation regclass, trigger name, cloned boolean, enabled "char")
+	LANGUAGE sql STABLE
+BEGIN ATOMIC
+	SELECT p.id, p.relation, m.relid, w.name, w.name = '!clinic_sync' AND m.relid <> p.relation, g.tgenabled
+	FROM clinic_sync.publication p
+	CROSS JOIN LATERAL (
+		SELECT p.relation AS relid
+		UNION SELECT t.relid FROM pg_partition_tree(p.relation) t
+	) m
+	CROSS JOIN (VALUES ('!clinic_sync'::name, 'clinic_sync.capture_row()'::regprocedure),
+		('!clinic_sync_truncate', 'clinic_sync.capture_truncate()')) w(name, function)
+	LEFT JOIN pg_trigger g ON g.tgrelid = m.relid AND g.tgname = w.name AND g.tgfoid = w.function
+	WHERE (capture_triggers.publication IS NULL OR p.id = capture_triggers.publication)
+		AND EXISTS (SELECT FROM pg_class c WHERE c.oid = p.relation);
+END;
+COMMENT ON FUNCTION clinic_sync.capture_triggers(int) IS
+	'internal: the capture triggers published tables should have; enabled is NULL where one is missing';
+
+/* Creates missing triggers (if asked) and enables those that are not ENABLE ALWAYS; returns how many. */
+CREATE FUNCTION clinic_sync.set_triggers(publication int, create_missing boolean) RETURNS int
+	LANGUAGE plpgsql
+	SET search_path = pg_catalog, pg_temp
+	SET client_min_messages = warning
+AS $$
+DECLARE
+	t record;
+	done int := 0;
+BEGIN
+	IF create_missing THEN
+		FOR t IN
+			SELECT * FROM clinic_sync.capture_triggers(publication) c
+			WHERE c.enabled IS NULL AND NOT c.cloned ORDER BY c.relation
+		LOOP
+			IF t.trigger = '!clinic_sync' THEN
+				EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION clinic_sync.capture_row()',
+					t.trigger, t.relation);
+			ELSE
+				EXECUTE format('CREATE TRIGGER %I AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION clinic_sync.capture_truncate()',
+					t.trigger, t.relation);
+			END IF;
+			done := done + 1;
+		END LOOP;
+	END IF;
+	FOR t IN
+		SELECT * FROM clinic_sync.capture_triggers(publication) c
+		WHERE c.enabled <> 'A' ORDER BY c.cloned, c.relation
+	LOOP
+		EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', t.relation, t.trigger);
+		done := done + 1;
+	END LOOP;
+	RETURN done;
+END
+$$;
+COMMENT ON FUNCTION clinic_sync.set_triggers(int, boolean) IS
+	'internal: creates and enables the capture triggers of a publication';
+
+CREATE FUNCTION clinic_sync.drop_triggers(relation regclass) RETURNS void
+	LANGUAGE plpgsql
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	t record;
+BEGIN
+	FOR t IN
+		SELECT g.tgname, g.tgrelid::regclass AS relid
+		FROM pg_trigger g
+		WHERE g.tgrelid IN (SELECT relation UNION SELECT x.relid FROM pg_partition_tree(relation) x)
+			AND g.tgfoid IN ('clinic_sync.capture_row()'::regprocedure, 'clinic_sync.capture_truncate()'::regprocedure)
+			AND g.tgparentid = 0
+	LOOP
+		EXECUTE format('DROP TRIGGER %I ON %s', t.tgname, t.relid);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION clinic_sync.drop_triggers(regclass) IS 'internal: drops the capture triggers of a table and its partitions';
+
+CREATE FUNCTION clinic_sync.publish(relation regclass, event text DEFAULT 'data_change_immediate',
+		exclude_columns name[] DEFAULT '{}') RETURNS void
+	LANGUAGE plpgsql
+	SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	SET lock_timeout = '2s'
+AS $$
+DECLARE
+	new_id int;
+	filled boolean;
+	object json;
+BEGIN
+	IF relation IS NULL OR event IS NULL OR exclude_columns IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
+			MESSAGE = 'arguments of publish() must not be null';
+	END IF;
+	PERFORM clinic_sync.require_owner(relation);
+	PERFORM clinic_sync.refuse_problems(relation, event, exclude_columns);
+	-- what CREATE TRIGGER takes; once it is held nothing checked here can change
+	EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', relation);
+	PERFORM clinic_sync.require_owner(relation);
+	PERFORM clinic_sync.refuse_problems(relation, event, exclude_columns);
+
+	object := clinic_sync.schema_object(relation, event, exclude_columns, 1);
+	INSERT INTO clinic_sync.publication (relation, event, excluded, schema_version, schema, leaves, name)
+	VALUES (relation, event, exclude_columns, 1, object, clinic_sync.partitions(relation), object ->> 'table')
+	RETURNING id INTO new_id;
+	PERFORM clinic_sync.set_triggers(new_id, true);
+	PERFORM clinic_sync.grant_columns(new_id);
+	PERFORM clinic_sync.forget_caches();
+
+	-- devices cannot be told the rows that are there already: they fetch a snapshot
+	filled := clinic_sync.has_rows(relation);
+	IF filled THEN
+		PERFORM clinic_sync.log_append(new_id, 'r', NULL, NULL);
+	ELSE
+		PERFORM clinic_sync.log_append(new_id, 's', NULL, object::text);
+	END IF;
+
+	IF (SELECT c.relrowsecurity FROM pg_class c WHERE c.oid = relation) THEN
+		RAISE NOTICE USING MESSAGE = format('table %s has row-level security', relation),
+			DETAIL = 'Devices get all its rows; snapshots are read with row_security off.',
+			HINT = 'The relay''s role needs BYPASSRLS.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION clinic_sync.publish(regclass, text, name[]) IS
+	'publishes a table: every change of its rows reaches the devices, under this event, without the excluded columns';
+
+/* Ends a publication; its name stays for the batches that hold its changes. */
+CREATE FUNCTION clinic_sync.retire(publication int) RETURNS void
+	LANGUAGE plpgsql
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM clinic_sync.log_append(publication, 'r', NULL, NULL);
+	INSERT INTO clinic_sync.retired (id, name, event)
+	SELECT p.id, p.name, p.event FROM clinic_sync.publication p WHERE p.id = publication;
+	DELETE FROM clinic_sync.publication p WHERE p.id = publication;
+	PERFORM clinic_sync.forget_caches();
+END
+$$;
+COMMENT ON FUNCTION clinic_sync.retire(int) IS 'internal: ends a publication and tells the devices';
+
+CREATE FUNCTION clinic_sync.unpublish(relation regclass) RETURNS void
+	LANGUAGE plpgsql
+	SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	SET lock_timeout = '2s'
+AS $$
+DECLARE
+	old clinic_sync.publication;
+BEGIN
+	IF relation IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
+			MESSAGE = 'argument of unpublish() must not be null';
+	END IF;
+	PERFORM clinic_sync.require_owner(relation);
+	SELECT p.* INTO old FROM clinic_sync.publication p WHERE p.relation = unpublish.relation;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+			MESSAGE = format('table %s is not published', relation),
+			HINT = 'The view clinic_sync.tables lists what is.';
+	END IF;
+	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
+	PERFORM clinic_sync.drop_triggers(relation);
+	PERFORM clinic_sync.revoke_columns(old.id);
+	PERFORM clinic_sync.retire(old.id);
+END
+$$;
+COMMENT ON FUNCTION clinic_sync.unpublish(regclass) IS
+	'stops publishing a table; devices drop it with their next snapshot';

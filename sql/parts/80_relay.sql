@@ -1,0 +1,208 @@
+/*
+ * What relays use besides batches: the tables for a snapshot, digests, and the
+ * report about themselves and their devices.
+ */
+
+/*
+ * The text of a value in a snapshot.  Readers pin the settings, so the type's
+ * own output is canonical but for timestamps (the app's form, with T) and
+ * booleans (true, where COPY writes t).
+ */
+CREATE FUNCTION clinic_sync.snapshot_column(name name, type oid) RETURNS text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	base oid := type;
+BEGIN
+	WHILE (SELECT t.typtype FROM pg_type t WHERE t.oid = base) = 'd' LOOP
+		base := (SELECT t.typbasetype FROM pg_type t WHERE t.oid = base);
+	END LOOP;
+	RETURN CASE
+		WHEN base = ANY ('{timestamp,timestamptz}'::regtype[]) THEN format('clinic_sync.canon(%1$I::%2$s) AS %1$I', name, base::regtype)
+		WHEN base = 'boolean'::regtype THEN format('%1$I::text AS %1$I', name)
+		ELSE quote_ident(name) END;
+END
+$$;
+COMMENT ON FUNCTION clinic_sync.snapshot_column(name, oid) IS 'internal: SQL of a column in a snapshot query';
+
+/* SQL of the bytes that count against max_row_bytes; NULL when no column can be long. A call takes at most 100 arguments. */
+CREATE FUNCTION clinic_sync.row_bytes_sql(relation regclass, excluded name[]) RETURNS text
+	LANGUAGE sql STABLE
+	RETURN (SELECT string_agg(g.call, ' + ' ORDER BY g.part) FROM (
+		SELECT x.part, 'clinic_sync.raw_bytes(' || string_agg(quote_ident(x.name), ', ' ORDER BY x.attnum) || ')' AS call
+		FROM (
+			SELECT c.name, c.attnum, (row_number() OVER (ORDER BY c.attnum) - 1) / 50 AS part
+			FROM clinic_sync.published_columns(relation, excluded) c
+			JOIN pg_type t ON t.oid = c.type
+			WHERE t.typlen = -1) x
+		GROUP BY x.part) g);
+COMMENT ON FUNCTION clinic_sync.row_bytes_sql(regclass, name[]) IS 'internal: SQL of a row''s size';
+
+/* SQL of a row's key object, as capture writes it. */
+CREATE FUNCTION clinic_sync.key_sql(relation regclass) RETURNS text
+	LANGUAGE sql STABLE
+	RETURN (SELECT '''{' || string_agg(
+			replace(to_json(a.attname)::text, '''', '''''') || ':'' || ' || CASE
+				WHEN clinic_sync.type_class(a.atttypid, a.atttypmod) = ANY ('{boolean,integer}'::text[])
+				THEN format('clinic_sync.canon(%I)', a.attname)
+				ELSE format('pg_catalog.to_json(clinic_sync.canon(%I))::text', a.attname) END,
+			' || '',' ORDER BY k.position) || ' || ''}'''
+		FROM pg_index i
+		CROSS JOIN LATERAL unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY k(attnum, position)
+		JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+		WHERE i.indrelid = relation AND i.indisprimary);
+COMMENT ON FUNCTION clinic_sync.key_sql(regclass) IS 'internal: SQL of a row''s key object';
+
+CREATE FUNCTION clinic_sync.snapshot_tables()
+	RETURNS TABLE (publication int, relation regclass, name text, event text, schema json, query text, oversize_query text)
+	LANGUAGE plpgsql STABLE
+	SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	max_row_bytes bigint := clinic_sync.setting_bytes('clinic_sync.max_row_bytes');
+BEGIN
+	RETURN QUERY
+		SELECT p.id, p.relation, p.name, p.event, p.schema,
+			format('SELECT %s FROM %s', c.list, p.relation)
+				|| coalesce(format(' WHERE %s <= %s', b.sql, max_row_bytes), ''),
+			format('SELECT %s FROM %s WHERE %s > %s', clinic_sync.key_sql(p.relation), p.relation, b.sql, max_row_bytes)
+		FROM clinic_sync.publication p
+		CROSS JOIN LATERAL (
+			SELECT string_agg(clinic_sync.snapshot_column(x.name, x.type), ', ' ORDER BY x.attnum) AS list
+			FROM clinic_sync.published_columns(p.relation, p.excluded) x) c
+		CROSS JOIN LATERAL (SELECT clinic_sync.row_bytes_sql(p.relation, p.excluded) AS sql) b
+		WHERE EXISTS (SELECT FROM pg_class k WHERE k.oid = p.relation)
+		ORDER BY p.id;
+END
+$$;
+COMMENT ON FUNCTION clinic_sync.snapshot_tables() IS
+	'published tables with the query that reads each for a snapshot and one for the keys of rows over clinic_sync.max_row_bytes';
+
+/*
+ * True if rows of this publication are in transactions that are visible in the
+ * second snapshot and not in the first.
+ */
+CREATE FUNCTION clinic_sync.changed_between(publication int, before pg_snapshot, after pg_snapshot) RETURNS boolean
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	changed boolean;
+BEGIN
+	EXECUTE format('SELECT EXISTS (SELECT FROM clinic_sync.batch_ranges($1, $2) r CROSS JOIN LATERAL (%s) l WHERE l.publication = $3)',
+		clinic_sync.segment_query((SELECT array_agg(s.id) FROM clinic_sync.segment s
+			WHERE s.state <> 'sealed' OR s.max_xid >= pg_snapshot_xmin(before))))
+		INTO changed USING before, after, publication;
+	RETURN changed OR EXISTS (SELECT FROM clinic_sync.log_lost);
+END
+$$;
+COMMENT ON FUNCTION clinic_sync.changed_between(int, pg_snapshot, pg_snapshot) IS
+	'internal: whether a table changed between two snapshots';
+
+/*
+ * A digest and the batch it belongs to.  When the table did not change since
+ * the last batch, a plain scan gives it and nothing is locked or written.
+ * Otherwise a batch is cut and the scan made in its snapshot; then no other
+ * batch can be cut until the scan is over.
+ */
+CREATE FUNCTION clinic_sync.table_digest(relation regclass, columns name[] DEFAULT NULL,
+		OUT cursor text, OUT rows bigint, OUT hash text)
+	LANGUAGE plpgsql
+	SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	pub int := (SELECT p.id FROM clinic_sync.publication p WHERE p.relation = table_digest.relation);
+	last record;
+	seen pg_snapshot;
+BEGIN
+	IF pub IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+			MESSAGE = format('table %s is not published', coalesce(relation::text, 'NULL')),
+			HINT = 'The view clinic_sync.tables lists what is.';
+	END IF;
+	SELECT b.id, b.snapshot, b.nonce INTO last FROM clinic_sync.last_batch() b;
+	IF last.id IS NOT NULL AND NOT clinic_sync.changed_between(pub, last.snapshot, pg_current_snapshot()) THEN
+		SELECT pg_current_snapshot(), d.rows, d.hash INTO seen, rows, hash
+		FROM clinic_sync.digest_scan(relation, columns) d;
+		IF NOT clinic_sync.changed_between(pub, last.snapshot, seen) THEN
+			cursor := last.id || '-' || last.nonce;
+			RETURN;
+		END IF;
+	END IF;
+	SELECT c.cursor, c.rows, c.hash INTO cursor, rows, hash
+	FROM clinic_sync.cut_batch(true, relation, columns) c;
+	IF cursor IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'CS012',
+			MESSAGE = 'no batch can be cut: the change log overflowed and a new history begins',
+			HINT = 'Try again.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION clinic_sync.table_digest(regclass, name[]) IS
+	'row count and digest of a published table, and the cursor of the batch at which they are true';
+
+CREATE FUNCTION clinic_sync.relay_report(relay jsonb, devices jsonb) RETURNS void
+	LANGUAGE plpgsql
+	SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	SET lock_timeout = '1s'
+	SET synchronous_commit = off
+AS $$
+DECLARE
+	relay_id text := relay ->> 'id';
+BEGIN
+	IF relay_id IS NULL OR length(relay_id) > 128 OR jsonb_typeof(devices) IS DISTINCT FROM 'array' THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = 'relay_report() needs a relay object with an id of at most 128 characters and an array of devices';
+	END IF;
+	INSERT INTO clinic_sync.relay AS r (id, name, version, pid, started_at, devices, cursor, queue_bytes, stopped, reported_at)
+	VALUES (relay_id, left(coalesce(relay ->> 'name', ''), 128), left(coalesce(relay ->> 'version', ''), 64),
+		(relay ->> 'pid')::int, (relay ->> 'started_at')::timestamptz, coalesce((relay ->> 'devices')::int, 0),
+		left(relay ->> 'cursor', 64), coalesce((relay ->> 'queue_bytes')::bigint, 0), false, clock_timestamp())
+	ON CONFLICT (id) DO UPDATE SET (name, version, pid, started_at, devices, cursor, queue_bytes, stopped, reported_at) =
+		(excluded.name, excluded.version, excluded.pid, excluded.started_at, excluded.devices, excluded.cursor,
+		excluded.queue_bytes, false, excluded.reported_at);
+
+	-- rows of devices that stand still are not written again: their relay's row tells that it lives
+	INSERT INTO clinic_sync.device AS d (id, name, app_version, relay, connected, connected_at, cursor, state, queue_bytes, seen_at)
+	SELECT DISTINCT ON (x.id) left(x.id, 64), left(coalesce(x.name, ''), 128), left(coalesce(x.app_version, ''), 128), relay_id,
+		coalesce(x.connected, true), x.connected_at, left(x.cursor, 64), left(coalesce(x.state, ''), 32),
+		coalesce(x.queue_bytes, 0), clock_timestamp()
+	FROM jsonb_to_recordset(devices) x(id text, name text, app_version text, connected boolean,
+		connected_at timestamptz, cursor text, state text, queue_bytes bigint)
+	WHERE x.id IS NOT NULL
+	ORDER BY x.id
+	ON CONFLICT (id) DO UPDATE SET (name, app_version, relay, connected, connected_at, cursor, state, queue_bytes, seen_at) =
+		(excluded.name, excluded.app_version, excluded.relay, excluded.connected, excluded.connected_at, excluded.cursor,
+		excluded.state, excluded.queue_bytes, excluded.seen_at)
+	WHERE (d.name, d.app_version, d.relay, d.connected, d.connected_at, d.cursor, d.state, d.queue_bytes)
+			IS DISTINCT FROM (excluded.name, excluded.app_version, excluded.relay, excluded.connected, excluded.connected_at,
+				excluded.cursor, excluded.state, excluded.queue_bytes)
+		OR d.seen_at < clock_timestamp() - interval '1 hour';
+
+	UPDATE clinic_sync.device d SET connected = false, queue_bytes = 0, state = 'disconnected', seen_at = clock_timestamp()
+	WHERE d.relay = relay_id AND d.connected
+		AND NOT EXISTS (SELECT FROM jsonb_array_elements(devices) x WHERE x ->> 'id' = d.id);
+END
+$$;
+COMMENT ON FUNCTION clinic_sync.relay_report(jsonb, jsonb) IS
+	'a relay''s report about itself and its devices, every few seconds';
+
+CREATE FUNCTION clinic_sync.relay_goodbye(relay_id text) RETURNS void
+	LANGUAGE plpgsql
+	SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	SET lock_timeout = '1s'
+	SET synchronous_commit = off
+AS $$
+BEGIN
+	UPDATE clinic_sync.relay r SET stopped = true, devices = 0, queue_bytes = 0, reported_at = clock_timestamp()
+	WHERE r.id = relay_id;
+	UPDATE clinic_sync.device d SET connected = false, queue_bytes = 0, state = 'disconnected', seen_at = clock_timestamp()
+	WHERE d.relay = relay_id AND d.connected;
+END
+$$;
+COMMENT ON FUNCTION clinic_sync.relay_goodbye(text) IS 'a relay goes down on purpose';
