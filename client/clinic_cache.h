@@ -159,6 +159,8 @@ CLINIC_CACHE_API bool clinic_cache_is_level(const struct clinic_cache *c);
 CLINIC_CACHE_API const struct clinic_cache_error *clinic_cache_last_error(const struct clinic_cache *c);
 CLINIC_CACHE_API const char *clinic_cache_cursor(const struct clinic_cache *c); /* NULL: none yet */
 CLINIC_CACHE_API const char *clinic_cache_device_id(const struct clinic_cache *c);
+/* A sentence the user should see about the SQLite in use (its WAL-reset bug), or NULL. */
+CLINIC_CACHE_API const char *clinic_cache_remark(void);
 
 /* ---- reading a file beside whoever syncs it ---------------------------------------------- */
 
@@ -175,6 +177,7 @@ struct clinic_cache_file_status {
 	char snapshot_at[32];
 	char last_frame_at[32];
 	int syncing_pid; /* 0: nobody syncs the file now */
+	int64_t diverged; /* how often the file was found not to be what its cursor says */
 	size_t table_count;
 	struct clinic_cache_table_status *tables; /* owned by this struct */
 };

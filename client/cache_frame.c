@@ -1,0 +1,224 @@
+/*
+ * One frame, one SQLite transaction, and the cursor in it.
+ *
+ * Whatever ends the process in between, the file holds the frame whole with
+ * its cursor, or neither.  Events are told after the COMMIT, from the messages
+ * themselves: a giant batch is read again instead of being remembered.
+ */
+#include "cache_internal.h"
+
+#include <string.h>
+
+void source_rewind(struct frame_source *s)
+{
+	json_decref(s->held);
+	s->held = NULL;
+	s->given = false;
+	if (s->stage)
+		stage_rewind(s->stage);
+}
+
+cs_status source_next(struct frame_source *s, const json_t **out, struct cs_error *err)
+{
+	cs_status st;
+
+	*out = NULL;
+	if (!s->stage) {
+		if (!s->given)
+			*out = s->single;
+		s->given = true;
+		return CS_OK;
+	}
+	json_decref(s->held);
+	st = stage_next(s->stage, &s->held, err);
+	*out = s->held;
+	return st;
+}
+
+void source_done(struct frame_source *s)
+{
+	json_decref(s->held);
+	s->held = NULL;
+}
+
+cs_status cache_reload(struct clinic_cache *c, struct cs_error *err)
+{
+	statements_clear(c);
+	tables_free(&c->tables);
+	return tables_load(c->db, &c->tables, err);
+}
+
+static cs_status apply_all(struct clinic_cache *c, struct frame_source *source, bool slow,
+			   bool *unique, struct cs_error *err)
+{
+	const json_t *message;
+	cs_status st;
+
+	source_rewind(source);
+	while ((st = source_next(source, &message, err)) == CS_OK && message) {
+		const json_t *changes = json_object_get(message, "changes");
+		const json_t *change;
+		size_t i;
+
+		if (!json_is_array(changes))
+			return cs_fail(err, CS_ERR_PROTOCOL, "a frame has no changes");
+		json_array_foreach(changes, i, change)
+		{
+			st = apply_change(c, change, slow, unique, err);
+			if (st != CS_OK)
+				return st;
+		}
+	}
+	return st;
+}
+
+cs_status slow_move_table(struct clinic_cache *c, struct cached_table *t, struct cs_error *err)
+{
+	struct dynbuf *sql = &c->sql;
+
+	dynbuf_reset(sql);
+	dynbuf_adds(sql, "CREATE TABLE temp.");
+	schema_add_identifier(sql, t->schema->table);
+	dynbuf_addf(sql, "(%s, PRIMARY KEY(", t->local_declarations);
+	for (size_t i = 0; i < t->schema->key_count; i++) {
+		dynbuf_adds(sql, i ? ", " : "");
+		schema_add_identifier(sql, t->schema->columns[t->schema->key[i]].name);
+	}
+	if (!dynbuf_adds(sql, "))"))
+		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	t->moved = true;
+	return store_exec(c->db, sql->data, err);
+}
+
+static cs_status put_back(struct clinic_cache *c, struct cached_table *t, struct cs_error *err)
+{
+	struct dynbuf *sql = &c->sql;
+
+	dynbuf_reset(sql);
+	dynbuf_adds(sql, "INSERT INTO main.");
+	schema_add_identifier(sql, t->schema->table);
+	dynbuf_addf(sql, "(%s) SELECT %s FROM temp.", t->local_names, t->local_names);
+	schema_add_identifier(sql, t->schema->table);
+	dynbuf_adds(sql, "; DROP TABLE temp.");
+	if (!schema_add_identifier(sql, t->schema->table))
+		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	if (sqlite3_exec(c->db, sql->data, NULL, NULL, NULL) == SQLITE_OK) {
+		t->moved = false;
+		return CS_OK;
+	}
+	if ((sqlite3_extended_errcode(c->db) & 0xff) == SQLITE_CONSTRAINT)
+		return cs_fail(err, CS_ERR_DIVERGED,
+			       "table %s: rows of the file stand against the server's",
+			       t->schema->table);
+	return store_fail(c->db, "put rows back", err);
+}
+
+cs_status slow_finish(struct clinic_cache *c, struct cs_error *err)
+{
+	cs_status st = CS_OK;
+
+	/* the statements on the twins must not outlive them */
+	statements_clear(c);
+	for (size_t i = 0; i < c->tables.count && st == CS_OK; i++)
+		if (c->tables.items[i]->moved)
+			st = put_back(c, c->tables.items[i], err);
+	return st;
+}
+
+static cs_status begin(struct clinic_cache *c, struct cs_error *err)
+{
+	if (sqlite3_exec(c->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
+		return store_fail(c->db, "begin a transaction", err);
+	return CS_OK;
+}
+
+static cs_status commit(struct clinic_cache *c, struct cs_error *err)
+{
+	if (sqlite3_exec(c->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
+		return store_fail(c->db, "commit a frame", err);
+	return CS_OK;
+}
+
+/* The file stays as it was before the frame; the tables in memory follow it. */
+static cs_status give_up(struct clinic_cache *c, cs_status st, struct cs_error *err)
+{
+	statements_clear(c);
+	store_rollback(c->db);
+	/* the first error is the one that counts */
+	if (cache_reload(c, err) != CS_OK)
+		cache_close_file(c);
+	return st;
+}
+
+static cs_status apply_slowly(struct clinic_cache *c, struct frame_source *source,
+			      struct cs_error *err)
+{
+	bool unique = false;
+	cs_status st;
+
+	statements_clear(c);
+	store_rollback(c->db);
+	st = cache_reload(c, err);
+	if (st == CS_OK)
+		st = begin(c, err);
+	if (st == CS_OK)
+		st = apply_all(c, source, true, &unique, err);
+	if (st == CS_AGAIN)
+		return cs_fail(err, CS_ERR_DIVERGED, "a frame brings one key twice");
+	return st == CS_OK ? slow_finish(c, err) : st;
+}
+
+static cs_status make_due_indexes(struct clinic_cache *c, struct cs_error *err)
+{
+	cs_status st = CS_OK;
+
+	for (size_t i = 0; i < c->tables.count && st == CS_OK; i++) {
+		if (!c->tables.items[i]->indexes_due)
+			continue;
+		st = table_create_indexes(c->db, c->tables.items[i]->schema, err);
+		c->tables.items[i]->indexes_due = false;
+	}
+	return st;
+}
+
+cs_status frame_apply(struct clinic_cache *c, struct frame_source *source, const char *from,
+		      const char *to, const char *time, struct cs_error *err)
+{
+	bool unique = false;
+	cs_status st = begin(c, err);
+
+	if (st != CS_OK)
+		return st;
+	st = apply_all(c, source, false, &unique, err);
+	if (st == CS_AGAIN && unique)
+		st = apply_slowly(c, source, err);
+	if (st == CS_OK)
+		st = make_due_indexes(c, err);
+	if (st == CS_OK)
+		st = meta_move_cursor(c->db, from, to, time, err);
+	if (st == CS_OK)
+		st = commit(c, err);
+	if (st != CS_OK)
+		return give_up(c, st, err);
+	strcpy(c->cursor, to);
+	event_frame(c, source);
+	return CS_OK;
+}
+
+cs_status frame_move_cursor(struct clinic_cache *c, const char *from, const char *to,
+			    const char *time, struct cs_error *err)
+{
+	cs_status st = begin(c, err);
+
+	if (st != CS_OK)
+		return st;
+	st = meta_move_cursor(c->db, from, to, time, err);
+	if (st == CS_OK)
+		st = commit(c, err);
+	if (st != CS_OK) {
+		store_rollback(c->db);
+		return st;
+	}
+	strcpy(c->cursor, to);
+	return CS_OK;
+}

@@ -1,0 +1,330 @@
+/*
+ * What the parts of libclinic_cache know of each other.
+ *
+ *	session   what to do next: connect, fetch, wait          cache_session.c
+ *	protocol  a message comes in                             cache_protocol.c
+ *	frame     one frame, one SQLite transaction, the cursor  cache_frame.c
+ *	apply     one change, one row                            cache_apply.c
+ *	snapshot  a whole file comes in                          cache_snapshot.c, cache_merge.c
+ *	store     the file itself: connection, meta, tables      cache_store.c, cache_meta.c,
+ *cache_table.c
+ *
+ * Calls go downwards only.  The invariant of the file, at every moment another
+ * process can look: its tables equal the server at the cursor in its meta table.
+ */
+#ifndef CLINIC_CACHE_INTERNAL_H
+#define CLINIC_CACHE_INTERNAL_H
+
+#include <jansson.h>
+#include <sqlite3.h>
+
+#include "backoff.h"
+#include "clinic_cache.h"
+#include "cursor.h"
+#include "dynbuf.h"
+#include "schema.h"
+#include "status.h"
+#include "value.h"
+
+#define CACHE_MESSAGE_BYTES_MOST ((size_t)512 << 20) /* a row of max_row_bytes, escaped */
+#define CACHE_SQL_BYTES_MOST ((size_t)1 << 20)
+#define CACHE_TABLES_MOST 1000
+#define CACHE_STATEMENTS_MOST 64
+#define CACHE_BUSY_TIMEOUT_MS 10000
+#define CACHE_OUTGOING_MOST 4
+
+/* ---- a synced table --------------------------------------------------------------------- */
+
+struct cached_table {
+	struct schema *schema;
+	char *fill_names;  /* `, "a"`: NOT NULL columns of the file that nobody delivers … */
+	char *fill_values; /* … and `, ''`: what a new row gets there */
+	char *local_names; /* every stored column of the file's table, `"a", "b"` */
+	char *local_declarations; /* the same with their types */
+	char *extra_names;        /* columns the server does not deliver; NULL: none */
+	bool has_exact;           /* may have rows in clinic_sync_exact */
+	bool has_oversize;        /* may have rows in clinic_sync_oversize */
+	bool indexes_due;         /* the schema changed in this frame */
+	bool moved;               /* slow form: the temporary twin exists */
+};
+
+struct table_set {
+	struct cached_table **items;
+	size_t count;
+};
+
+/* ---- prepared statements ---------------------------------------------------------------- */
+
+typedef enum {
+	STATEMENT_UPSERT, /* delivered columns; on conflict of the key set them */
+	STATEMENT_UPDATE, /* delivered columns, then the key */
+	STATEMENT_DELETE, /* the key */
+	STATEMENT_PULL,   /* the key; main row into its temporary twin */
+} statement_kind;
+
+struct statement {
+	const struct cached_table *table;
+	statement_kind kind;
+	bool temp; /* works on the temporary twin */
+	size_t column_count;
+	uint16_t *columns; /* positions in the schema, in the order they are bound */
+	sqlite3_stmt *stmt;
+	uint64_t used_at;
+};
+
+/* ---- the handle ------------------------------------------------------------------------- */
+
+struct stage; /* parts of a giant batch; cache_stage.c */
+
+/* The conversation on the link. */
+typedef enum {
+	LINK_DOWN,
+	LINK_CONNECTING, /* the driver was told to */
+	LINK_OPEN,       /* client_info is sent; no request_sync outstanding */
+	LINK_ASKED,      /* request_sync is sent */
+	LINK_READY,      /* frames follow */
+	LINK_BROKEN,     /* told the driver to close; nothing more is believed */
+} link_state;
+
+struct clinic_cache {
+	/* what the caller gave */
+	char *path;
+	char *part_path;  /* the snapshot being fetched */
+	char *ready_path; /* the fetched one while it is made ready */
+	char *url;
+	char *access_code;
+	char *device_name;
+	char *app_version;
+	char **wanted; /* tables; none: all */
+	size_t wanted_count;
+	clinic_cache_on_event on_event;
+	void *context;
+	int lock_fd;
+
+	/* the file; db is NULL while there is none */
+	sqlite3 *db;
+	struct table_set tables;
+	struct statement statements[CACHE_STATEMENTS_MOST];
+	uint64_t statement_clock;
+	struct dynbuf scratch; /* decoded blobs, printed numbers */
+	struct dynbuf sql;
+	struct dynbuf key;              /* text of the key in hand */
+	char cursor[CURSOR_TEXT_BYTES]; /* empty: none */
+	char device_id[65];
+
+	/* the link */
+	link_state link;
+	bool level;
+	bool stopped;
+	bool fresh_wanted; /* the file is not what its cursor says, or holds other tables than
+			      wanted */
+	uint64_t alive_at;
+	uint64_t retry_at;
+	uint32_t dead_after_ms;
+	struct backoff link_backoff;
+	struct backoff fetch_backoff;
+	struct stage *stage;
+	char *outgoing[CACHE_OUTGOING_MOST];
+	size_t outgoing_count;
+	char *sending; /* what next_frame() gave out last */
+
+	/* the snapshot */
+	bool snapshot_wanted;
+	bool fetching;
+	uint64_t fetch_at;
+	char snapshot_min[CURSOR_TEXT_BYTES]; /* empty: any */
+	char *fetch_path;
+
+	struct clinic_cache_error last_error;
+};
+
+/* ---- store: cache_store.c --------------------------------------------------------------- */
+
+/* Open path with the settings every writing connection has. *out NULL on failure. */
+cs_status store_open(const char *path, int flags, sqlite3 **out, struct cs_error *err) CS_CHECKED;
+/* SQLite's message for db as an error of ours. */
+cs_status store_fail(sqlite3 *db, const char *doing, struct cs_error *err);
+cs_status store_exec(sqlite3 *db, const char *sql, struct cs_error *err) CS_CHECKED;
+cs_status store_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **out,
+			struct cs_error *err) CS_CHECKED;
+/* One integer out of a query without rows or NULL: 0. */
+cs_status store_integer(sqlite3 *db, const char *sql, int64_t *out,
+			struct cs_error *err) CS_CHECKED;
+/* Roll back if a transaction is open. */
+void store_rollback(sqlite3 *db);
+/* True if the file at db's path is no longer the one that is open. */
+bool store_moved(sqlite3 *db);
+bool store_table_exists(sqlite3 *db, const char *schema, const char *table);
+
+/* ---- meta: cache_meta.c ----------------------------------------------------------------- */
+
+/* Create clinic_sync_meta and the other side tables where they are missing. */
+cs_status meta_create(sqlite3 *db, struct cs_error *err) CS_CHECKED;
+/* Copy the value of key into out (size bytes); empty if there is none. */
+cs_status meta_get(sqlite3 *db, const char *schema, const char *key, char *out, size_t size,
+		   struct cs_error *err) CS_CHECKED;
+/* value NULL: forget it */
+cs_status meta_set(sqlite3 *db, const char *key, const char *value,
+		   struct cs_error *err) CS_CHECKED;
+/* Move the cursor from what it must be; CS_ERR_PROTOCOL if the file has another one. */
+cs_status meta_move_cursor(sqlite3 *db, const char *from, const char *to, const char *time,
+			   struct cs_error *err) CS_CHECKED;
+/* Names in a JSON array stored under key; *names NULL when absent. Owned by the caller. */
+cs_status meta_get_names(sqlite3 *db, const char *key, char ***names, size_t *count,
+			 struct cs_error *err) CS_CHECKED;
+cs_status meta_set_names(sqlite3 *db, const char *key, char *const *names, size_t count,
+			 struct cs_error *err) CS_CHECKED;
+cs_status names_parse(const char *json, char ***names, size_t *count,
+		      struct cs_error *err) CS_CHECKED;
+void names_free(char **names, size_t count);
+bool names_have(char *const *names, size_t count, const char *name);
+/* Random version 4 UUID, 37 bytes. */
+void meta_new_device_id(char *out);
+
+/* ---- tables: cache_table.c -------------------------------------------------------------- */
+
+/* Read clinic_sync_table; CS_ERR_DIVERGED if the file lacks a table or column it names. */
+cs_status tables_load(sqlite3 *db, struct table_set *out, struct cs_error *err) CS_CHECKED;
+void tables_free(struct table_set *set);
+void table_free(struct cached_table *t);
+struct cached_table *tables_find(const struct table_set *set, const char *name);
+/* Look at the file's own columns of the table again. */
+cs_status table_read_local(sqlite3 *db, struct cached_table *t, struct cs_error *err) CS_CHECKED;
+/* Add the columns of schema that the table in main (or its twin in temp) lacks, empty. */
+cs_status table_add_columns(sqlite3 *db, const char *where, const struct schema *schema,
+			    struct cs_error *err) CS_CHECKED;
+cs_status table_create_indexes(sqlite3 *db, const struct schema *schema,
+			       struct cs_error *err) CS_CHECKED;
+/* clinic_sync_table row of the schema; rows is what the snapshot had. */
+cs_status table_remember(sqlite3 *db, const struct schema *schema, int64_t rows,
+			 struct cs_error *err) CS_CHECKED;
+/* `"a" = ?N AND …` for the key, first parameter number given. */
+void table_add_key_condition(struct dynbuf *b, const struct schema *s, size_t first_parameter);
+
+/* ---- statements: cache_statement.c ------------------------------------------------------ */
+
+/* A reset statement for the table and columns; borrowed until the next call. */
+cs_status statement_get(struct clinic_cache *c, const struct cached_table *t, statement_kind kind,
+			bool temp, const uint16_t *columns, size_t column_count, sqlite3_stmt **out,
+			struct cs_error *err) CS_CHECKED;
+void statements_clear(struct clinic_cache *c);
+
+/* ---- values: cache_bind.c --------------------------------------------------------------- */
+
+/* A value of the wire, taken apart; text is borrowed from the JSON or from digits. */
+struct wire_value {
+	const char *text; /* NULL: null */
+	size_t len;
+	char digits[24];
+};
+cs_status wire_value_take(const json_t *value, struct wire_value *out,
+			  struct cs_error *err) CS_CHECKED;
+/* Bind value; *exact false if the text must be kept beside it. */
+cs_status bind_value(sqlite3_stmt *stmt, int parameter, const struct schema_column *column,
+		     const json_t *value, struct dynbuf *scratch, bool *exact,
+		     struct cs_error *err) CS_CHECKED;
+/* Bind the key columns, from parameter on, and check that the object has just these. */
+cs_status bind_key(sqlite3_stmt *stmt, int parameter, const struct schema *s, const json_t *key,
+		   struct dynbuf *scratch, struct cs_error *err) CS_CHECKED;
+/* The key object's text as the wire writes it. */
+cs_status key_text(const struct schema *s, const json_t *key, struct dynbuf *out,
+		   struct cs_error *err) CS_CHECKED;
+
+/* ---- changes and frames: cache_apply.c, cache_side.c, cache_frame.c, cache_stage.c ------- */
+
+/* Apply one change object to main, or in the slow form to the temporary twins. */
+cs_status apply_change(struct clinic_cache *c, const json_t *change, bool slow, bool *unique,
+		       struct cs_error *err) CS_CHECKED;
+/* Slow form: make the twin of t; put all twins' rows back and drop them. */
+cs_status slow_move_table(struct clinic_cache *c, struct cached_table *t,
+			  struct cs_error *err) CS_CHECKED;
+cs_status slow_finish(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
+
+cs_status side_forget_row(struct clinic_cache *c, struct cached_table *t, const char *key,
+			  struct cs_error *err) CS_CHECKED;
+cs_status side_forget_table(struct clinic_cache *c, struct cached_table *t,
+			    struct cs_error *err) CS_CHECKED;
+cs_status side_forget_exact(struct clinic_cache *c, struct cached_table *t, const char *key,
+			    const char *column, struct cs_error *err) CS_CHECKED;
+cs_status side_keep_exact(struct clinic_cache *c, struct cached_table *t, const char *key,
+			  const char *column, const char *text, struct cs_error *err) CS_CHECKED;
+cs_status side_keep_oversize(struct clinic_cache *c, struct cached_table *t, const char *key,
+			     struct cs_error *err) CS_CHECKED;
+cs_status side_is_oversize(struct clinic_cache *c, struct cached_table *t, const char *key,
+			   bool *out, struct cs_error *err) CS_CHECKED;
+
+/* The messages of a frame: one object, or the staged parts one after the other. */
+struct frame_source {
+	const json_t *single;
+	struct stage *stage;
+	json_t *held; /* the part in hand */
+	bool given;
+};
+void source_rewind(struct frame_source *s);
+/* *out NULL at the end; borrowed until the next call. */
+cs_status source_next(struct frame_source *s, const json_t **out, struct cs_error *err) CS_CHECKED;
+void source_done(struct frame_source *s);
+
+/* One transaction: the changes and the cursor. Tells the events afterwards. */
+cs_status frame_apply(struct clinic_cache *c, struct frame_source *source, const char *from,
+		      const char *to, const char *time, struct cs_error *err) CS_CHECKED;
+/* A heartbeat that moves the cursor. */
+cs_status frame_move_cursor(struct clinic_cache *c, const char *from, const char *to,
+			    const char *time, struct cs_error *err) CS_CHECKED;
+/* After a rollback or when another connection changed the file: read the tables anew. */
+cs_status cache_reload(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
+
+cs_status stage_open(const char *beside, struct stage **out, struct cs_error *err) CS_CHECKED;
+cs_status stage_add(struct stage *s, const void *bytes, size_t len,
+		    struct cs_error *err) CS_CHECKED;
+void stage_rewind(struct stage *s);
+/* The next message, or *out NULL at the end; owned by the caller. */
+cs_status stage_next(struct stage *s, json_t **out, struct cs_error *err) CS_CHECKED;
+void stage_close(struct stage *s);
+/* What the parts have in common; set by cache_protocol.c. */
+struct stage_label {
+	char from[CURSOR_TEXT_BYTES];
+	char to[CURSOR_TEXT_BYTES];
+	int64_t next_part;
+};
+struct stage_label *stage_label(struct stage *s);
+
+/* ---- snapshots: cache_snapshot.c, cache_merge.c ----------------------------------------- */
+
+/* Open the cache's file if it exists and read what it says of itself. */
+cs_status cache_open_file(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
+void cache_close_file(struct clinic_cache *c);
+/* Make the fetched file the cache, or bring its content into the one that exists. */
+cs_status snapshot_apply(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
+/* The content of the snapshot at path replaces ours in one transaction. */
+cs_status merge_snapshot(struct clinic_cache *c, const char *path, struct cs_error *err) CS_CHECKED;
+/* What the cache adds to a snapshot: device, url, tables, time. */
+cs_status snapshot_sign(struct clinic_cache *c, sqlite3 *db, struct cs_error *err) CS_CHECKED;
+
+/* ---- events, locks, session ------------------------------------------------------------- */
+
+void event_simple(struct clinic_cache *c, const char *type, const char *detail);
+/* One event per change, then ui_refresh_requested; source is read once more. */
+void event_frame(struct clinic_cache *c, struct frame_source *source);
+/* table_sync_completed for each table, full_sync_completed, ui_refresh_requested. */
+void event_snapshot(struct clinic_cache *c);
+
+cs_status lock_take(const char *path, int *fd, int *pid, struct cs_error *err) CS_CHECKED;
+void lock_release(int fd);
+/* Process that holds the lock of path; 0: none (or not known). */
+int lock_holder(const char *path);
+
+/* Keep err as the handle's last error and translate it. */
+clinic_cache_status cache_result(struct clinic_cache *c, const struct cs_error *err);
+clinic_cache_status cache_public_status(cs_status st);
+/* The same for calls without a handle; out may be NULL. */
+clinic_cache_status cache_publish_error(const struct cs_error *err, struct clinic_cache_error *out);
+/* Queue a message (owned by the queue from now on). */
+cs_status session_send(struct clinic_cache *c, char *message, struct cs_error *err) CS_CHECKED;
+cs_status session_request(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
+/* The file is not what its cursor says: count that in the file, ask for a fresh snapshot. */
+void session_want_fresh(struct clinic_cache *c, uint64_t now_ms);
+/* The relay refuses us for good. */
+void session_stop(struct clinic_cache *c, const char *why);
+
+#endif

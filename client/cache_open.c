@@ -1,0 +1,350 @@
+/* The handle: opening, closing, its errors and getters. */
+#include "cache_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define RECONNECT_LEAST_MS 1000
+#define RECONNECT_MOST_MS 60000
+#define DEAD_AFTER_MS 35000
+#define URL_BYTES 512 /* as in struct clinic_cache_file_status */
+
+/* ---- results ---------------------------------------------------------------------------- */
+
+const char *clinic_cache_status_name(clinic_cache_status status)
+{
+	static const char *const names[] = {
+		[CLINIC_CACHE_OK] = "ok",
+		[CLINIC_CACHE_ERR_NOMEM] = "out of memory",
+		[CLINIC_CACHE_ERR_USAGE] = "usage",
+		[CLINIC_CACHE_ERR_BUSY] = "busy",
+		[CLINIC_CACHE_ERR_STORE] = "store",
+		[CLINIC_CACHE_ERR_PROTOCOL] = "protocol",
+		[CLINIC_CACHE_ERR_REFUSED] = "refused",
+	};
+
+	if ((unsigned)status >= sizeof(names) / sizeof(names[0]))
+		return "unrecognized";
+	return names[status];
+}
+
+clinic_cache_status cache_public_status(cs_status st)
+{
+	switch (st) {
+	case CS_OK:
+		return CLINIC_CACHE_OK;
+	case CS_ERR_NOMEM:
+		return CLINIC_CACHE_ERR_NOMEM;
+	case CS_ERR_CONFIG:
+		return CLINIC_CACHE_ERR_USAGE;
+	case CS_ERR_REFUSED:
+		return CLINIC_CACHE_ERR_REFUSED;
+	case CS_ERR_BUSY:
+		return CLINIC_CACHE_ERR_BUSY;
+	case CS_ERR_STORE:
+		return CLINIC_CACHE_ERR_STORE;
+	case CS_AGAIN:
+	case CS_ERR_PROTOCOL:
+	case CS_ERR_UPSTREAM:
+	case CS_ERR_DIVERGED: /* for the link the same: close it, the next one puts it right */
+		break;
+	}
+	return CLINIC_CACHE_ERR_PROTOCOL;
+}
+
+clinic_cache_status cache_publish_error(const struct cs_error *err, struct clinic_cache_error *out)
+{
+	if (out) {
+		out->status = cache_public_status(err->status);
+		snprintf(out->text, sizeof(out->text), "%s", err->text);
+	}
+	return cache_public_status(err->status);
+}
+
+clinic_cache_status cache_result(struct clinic_cache *c, const struct cs_error *err)
+{
+	c->last_error.pid = 0;
+	return cache_publish_error(err, &c->last_error);
+}
+
+/* ---- the file --------------------------------------------------------------------------- */
+
+static bool is_device_id(const char *text)
+{
+	size_t len =
+		strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+
+	return len >= 1 && len <= 64 && text[len] == '\0';
+}
+
+static cs_status read_file(struct clinic_cache *c, struct cs_error *err)
+{
+	char format[16];
+	char device_id[65];
+	cs_status st;
+
+	if (!store_table_exists(c->db, "main", "clinic_sync_meta"))
+		return CS_OK; /* an app's own file; the first snapshot brings our tables */
+	st = meta_get(c->db, "main", "format", format, sizeof(format), err);
+	if (st == CS_OK && format[0] && strcmp(format, "1") != 0)
+		return cs_fail(err, CS_ERR_CONFIG, "the file was made by a newer version");
+	if (st == CS_OK)
+		st = meta_get(c->db, "main", "device_id", device_id, sizeof(device_id), err);
+	if (st == CS_OK && is_device_id(device_id))
+		strcpy(c->device_id, device_id);
+	if (st == CS_OK)
+		st = meta_get(c->db, "main", "cursor", c->cursor, sizeof(c->cursor), err);
+	if (st == CS_OK)
+		st = tables_load(c->db, &c->tables, err);
+	if (st != CS_ERR_DIVERGED)
+		return st;
+	/* readable as it is, and put right by the next snapshot */
+	if (err)
+		err->status = CS_OK;
+	c->fresh_wanted = true;
+	return CS_OK;
+}
+
+cs_status cache_open_file(struct clinic_cache *c, struct cs_error *err)
+{
+	cs_status st;
+
+	c->cursor[0] = '\0';
+	if (access(c->path, F_OK) != 0)
+		return CS_OK;
+	st = store_open(c->path, SQLITE_OPEN_READWRITE, &c->db, err);
+	if (st == CS_OK)
+		st = read_file(c, err);
+	if (st != CS_OK)
+		cache_close_file(c);
+	return st;
+}
+
+void cache_close_file(struct clinic_cache *c)
+{
+	statements_clear(c);
+	tables_free(&c->tables);
+	sqlite3_close(c->db);
+	c->db = NULL;
+	c->cursor[0] = '\0';
+}
+
+/* ---- opening ---------------------------------------------------------------------------- */
+
+static cs_status copy(char **slot, const char *text, struct cs_error *err)
+{
+	if (!text)
+		return CS_OK;
+	*slot = strdup(text);
+	return *slot ? CS_OK : cs_fail(err, CS_ERR_NOMEM, "out of memory");
+}
+
+/* One lock and one cache per file, by whatever name it is reached. */
+static cs_status take_path(struct clinic_cache *c, const char *path, struct cs_error *err)
+{
+	c->path = realpath(path, NULL);
+	if (!c->path)
+		c->path = strdup(path);
+	if (!c->path || asprintf(&c->part_path, "%s.snapshot-part", c->path) < 0 ||
+	    asprintf(&c->ready_path, "%s.snapshot-ready", c->path) < 0)
+		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	return CS_OK;
+}
+
+static cs_status take_tables(struct clinic_cache *c, const struct clinic_cache_options *options,
+			     struct cs_error *err)
+{
+	if (options->table_count > CACHE_TABLES_MOST)
+		return cs_fail(err, CS_ERR_CONFIG, "too many tables are named");
+	if (options->table_count == 0)
+		return CS_OK;
+	c->wanted = calloc(options->table_count, sizeof(*c->wanted));
+	if (!c->wanted)
+		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	for (size_t i = 0; i < options->table_count; i++) {
+		cs_status st;
+
+		if (!options->tables[i] || !options->tables[i][0] ||
+		    strlen(options->tables[i]) > 63)
+			return cs_fail(err, CS_ERR_CONFIG,
+				       "a table's name is not 1 to 63 bytes long");
+		if (names_have(c->wanted, c->wanted_count, options->tables[i]))
+			continue;
+		st = copy(&c->wanted[c->wanted_count], options->tables[i], err);
+		if (st != CS_OK)
+			return st;
+		c->wanted_count++;
+	}
+	return CS_OK;
+}
+
+static cs_status take_options(struct clinic_cache *c, const struct clinic_cache_options *options,
+			      struct cs_error *err)
+{
+	uint32_t least =
+		options->reconnect_least_ms ? options->reconnect_least_ms : RECONNECT_LEAST_MS;
+	uint32_t most = options->reconnect_most_ms ? options->reconnect_most_ms : RECONNECT_MOST_MS;
+	cs_status st;
+
+	if (options->url && strlen(options->url) >= URL_BYTES)
+		return cs_fail(err, CS_ERR_CONFIG, "the url is too long");
+	st = copy(&c->url, options->url, err);
+	if (st == CS_OK)
+		st = copy(&c->access_code, options->access_code, err);
+	if (st == CS_OK)
+		st = copy(&c->device_name, options->device_name, err);
+	if (st == CS_OK)
+		st = copy(&c->app_version,
+			  options->app_version ? options->app_version : CLINIC_SYNC_VERSION, err);
+	if (st == CS_OK)
+		st = take_tables(c, options, err);
+	c->on_event = options->on_event;
+	c->context = options->context;
+	c->dead_after_ms = DEAD_AFTER_MS;
+	backoff_init(&c->link_backoff, least, most < least ? least : most);
+	backoff_init(&c->fetch_backoff, least, most < least ? least : most);
+	return st;
+}
+
+static bool same_names(char *const *a, size_t a_count, char *const *b, size_t b_count)
+{
+	if (a_count != b_count)
+		return false;
+	for (size_t i = 0; i < a_count; i++)
+		if (!names_have(b, b_count, a[i]))
+			return false;
+	return true;
+}
+
+/* What was not given comes from the file; what was given stays there for the next time. */
+static cs_status remember(struct clinic_cache *c, struct cs_error *err)
+{
+	char url[URL_BYTES];
+	char **tables = NULL;
+	size_t count = 0;
+	cs_status st;
+
+	if (!c->db || !c->cursor[0])
+		return CS_OK;
+	st = meta_get(c->db, "main", "url", url, sizeof(url), err);
+	if (st == CS_OK && !c->url && url[0])
+		st = copy(&c->url, url, err);
+	else if (st == CS_OK && c->url && strcmp(url, c->url) != 0)
+		st = meta_set(c->db, "url", c->url, err);
+	if (st == CS_OK)
+		st = meta_get_names(c->db, "tables", &tables, &count, err);
+	if (st != CS_OK)
+		return st;
+	if (c->wanted_count == 0) {
+		c->wanted = tables;
+		c->wanted_count = count;
+		return CS_OK;
+	}
+	/* another set of tables: the cursor says nothing about the ones that are not here */
+	if (!same_names(c->wanted, c->wanted_count, tables, count))
+		c->fresh_wanted = true;
+	names_free(tables, count);
+	return CS_OK;
+}
+
+clinic_cache_status clinic_cache_open(const char *path, const struct clinic_cache_options *options,
+				      struct clinic_cache **out, struct clinic_cache_error *err)
+{
+	struct clinic_cache *c = calloc(1, sizeof(*c));
+	struct cs_error why = {0};
+	int pid = 0;
+	cs_status st;
+
+	*out = NULL;
+	if (!c) {
+		(void)cs_fail(&why, CS_ERR_NOMEM, "out of memory");
+		goto fail;
+	}
+	c->lock_fd = -1;
+	if (!path || !path[0] || !options) {
+		(void)cs_fail(&why, CS_ERR_CONFIG, "no path or no options are given");
+		goto fail;
+	}
+	dynbuf_init(&c->scratch, CACHE_MESSAGE_BYTES_MOST);
+	dynbuf_init(&c->sql, CACHE_SQL_BYTES_MOST);
+	dynbuf_init(&c->key, CACHE_MESSAGE_BYTES_MOST);
+	meta_new_device_id(c->device_id);
+	st = take_path(c, path, &why);
+	if (st == CS_OK)
+		st = take_options(c, options, &why);
+	if (st == CS_OK)
+		st = lock_take(c->path, &c->lock_fd, &pid, &why);
+	if (st != CS_OK)
+		goto fail;
+	/* from a process that died while it made one ready */
+	unlink(c->ready_path);
+	st = cache_open_file(c, &why);
+	if (st == CS_OK)
+		st = remember(c, &why);
+	if (st == CS_OK && !c->url)
+		st = cs_fail(&why, CS_ERR_CONFIG, "no url is given and the file remembers none");
+	if (st != CS_OK)
+		goto fail;
+	*out = c;
+	return CLINIC_CACHE_OK;
+fail:
+	clinic_cache_close(c);
+	if (err)
+		err->pid = pid;
+	return cache_publish_error(&why, err);
+}
+
+void clinic_cache_close(struct clinic_cache *c)
+{
+	if (!c)
+		return;
+	cache_close_file(c);
+	stage_close(c->stage);
+	names_free(c->wanted, c->wanted_count);
+	for (size_t i = 0; i < c->outgoing_count; i++)
+		free(c->outgoing[i]);
+	free(c->sending);
+	free(c->fetch_path);
+	dynbuf_free(&c->scratch);
+	dynbuf_free(&c->sql);
+	dynbuf_free(&c->key);
+	lock_release(c->lock_fd);
+	free(c->path);
+	free(c->part_path);
+	free(c->ready_path);
+	free(c->url);
+	free(c->access_code);
+	free(c->device_name);
+	free(c->app_version);
+	free(c);
+}
+
+/* ---- getters ---------------------------------------------------------------------------- */
+
+const struct clinic_cache_error *clinic_cache_last_error(const struct clinic_cache *c)
+{
+	return &c->last_error;
+}
+
+const char *clinic_cache_cursor(const struct clinic_cache *c)
+{
+	return c->cursor[0] ? c->cursor : NULL;
+}
+
+const char *clinic_cache_device_id(const struct clinic_cache *c)
+{
+	return c->device_id;
+}
+
+const char *clinic_cache_remark(void)
+{
+	int version = sqlite3_libversion_number();
+
+	if (version < 3007000 || version > 3051002)
+		return NULL;
+	return "this SQLite (3.7.0 to 3.51.2) can damage a WAL file that two programs write at "
+	       "once; "
+	       "run `clinic-cache verify` now and then, or use 3.51.3 or newer";
+}

@@ -1,0 +1,287 @@
+/*
+ * Messages of the relay, docs/protocol.md.  Nothing of them is believed
+ * before it was checked; a relay that speaks out of turn loses the link and
+ * nothing else, since the cursor says where to go on.
+ */
+#include "cache_internal.h"
+#include "log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* One message on its way through. */
+struct incoming {
+	struct clinic_cache *c;
+	const json_t *message;
+	const void *bytes;
+	size_t len;
+	struct cs_error *err;
+};
+
+static const char *text_of(const struct incoming *in, const char *key)
+{
+	return json_string_value(json_object_get(in->message, key));
+}
+
+/* A cursor as it may stand in the file: opaque, 1 to 63 bytes. */
+static const char *cursor_of(const struct incoming *in, const char *key)
+{
+	const char *text = text_of(in, key);
+
+	return text && text[0] && strlen(text) < CURSOR_TEXT_BYTES ? text : NULL;
+}
+
+static cs_status on_connected(struct incoming *in)
+{
+	const json_t *limits = json_object_get(in->message, "limits");
+	json_int_t dead_after_s = json_integer_value(json_object_get(limits, "dead_after_s"));
+	const char *protocol = text_of(in, "protocol");
+
+	if (!protocol || strcmp(protocol, "clinic-sync.v1") != 0)
+		return cs_fail(in->err, CS_ERR_PROTOCOL, "the relay speaks another protocol");
+	if (dead_after_s >= 1 && dead_after_s <= 3600)
+		in->c->dead_after_ms = (uint32_t)dead_after_s * 1000;
+	event_simple(in->c, "connected", NULL);
+	return CS_OK;
+}
+
+static cs_status on_ready(struct incoming *in)
+{
+	const char *cursor = cursor_of(in, "cursor");
+
+	if (in->c->link != LINK_ASKED)
+		return cs_fail(in->err, CS_ERR_PROTOCOL,
+			       "the relay is ready for what was not asked");
+	if (!cursor || strcmp(cursor, in->c->cursor) != 0)
+		return cs_fail(in->err, CS_ERR_PROTOCOL, "the relay is ready at another cursor");
+	in->c->link = LINK_READY;
+	return CS_OK;
+}
+
+static cs_status on_resync_required(struct incoming *in)
+{
+	struct clinic_cache *c = in->c;
+	const char *at = cursor_of(in, "at");
+	const char *reason = text_of(in, "reason");
+	char quoted[64];
+	char detail[128];
+
+	if (c->link != LINK_ASKED && c->link != LINK_READY)
+		return cs_fail(in->err, CS_ERR_PROTOCOL, "a resync comes out of turn");
+	if (!at && !json_is_null(json_object_get(in->message, "at")))
+		return cs_fail(in->err, CS_ERR_PROTOCOL, "a resync names no cursor");
+	c->link = LINK_OPEN;
+	c->level = false;
+	c->snapshot_wanted = true;
+	strcpy(c->snapshot_min, at ? at : "");
+	stage_close(c->stage);
+	c->stage = NULL;
+	if (reason && strcmp(reason, "no_cursor") != 0) {
+		snprintf(detail, sizeof(detail), "a fresh snapshot is needed: %s",
+			 log_quote(reason, quoted, sizeof(quoted)));
+		event_simple(c, "sync_error", detail);
+	}
+	return CS_OK;
+}
+
+/* Stage one part; *last true when the batch is whole. */
+static cs_status stage_part(struct incoming *in, const char *from, const char *to, bool *last)
+{
+	struct clinic_cache *c = in->c;
+	const json_t *part = json_object_get(in->message, "part");
+	const json_t *is_last = json_object_get(in->message, "last");
+	struct stage_label *label;
+	cs_status st = CS_OK;
+
+	if (!json_is_integer(part) || !json_is_boolean(is_last))
+		return cs_fail(in->err, CS_ERR_PROTOCOL, "a part is of the wrong form");
+	if (!c->stage) {
+		st = stage_open(c->path, &c->stage, in->err);
+		if (st != CS_OK)
+			return st;
+		strcpy(stage_label(c->stage)->from, from);
+		strcpy(stage_label(c->stage)->to, to);
+	}
+	label = stage_label(c->stage);
+	if (strcmp(label->from, from) != 0 || strcmp(label->to, to) != 0 ||
+	    json_integer_value(part) != label->next_part)
+		return cs_fail(in->err, CS_ERR_PROTOCOL, "a part does not continue the one before");
+	label->next_part++;
+	*last = json_is_true(is_last);
+	return stage_add(c->stage, in->bytes, in->len, in->err);
+}
+
+static cs_status file_still_there(struct incoming *in)
+{
+	if (in->c->db && !store_moved(in->c->db))
+		return CS_OK;
+	cache_close_file(in->c);
+	return cs_fail(in->err, CS_ERR_STORE, "the cache file was moved or deleted");
+}
+
+static cs_status on_database_change(struct incoming *in)
+{
+	struct clinic_cache *c = in->c;
+	const char *from = cursor_of(in, "from");
+	const char *to = cursor_of(in, "to");
+	struct frame_source source = {.single = in->message};
+	bool last = true;
+	cs_status st = CS_OK;
+
+	if (c->link != LINK_READY)
+		return cs_fail(in->err, CS_ERR_PROTOCOL, "a frame comes out of turn");
+	if (!from || !to || !json_is_array(json_object_get(in->message, "changes")))
+		return cs_fail(in->err, CS_ERR_PROTOCOL, "a frame is of the wrong form");
+	if (strcmp(from, c->cursor) != 0)
+		return cs_fail(in->err, CS_ERR_PROTOCOL, "a frame does not continue the cursor");
+	st = file_still_there(in);
+	if (st == CS_OK && json_object_get(in->message, "part")) {
+		st = stage_part(in, from, to, &last);
+		source.stage = c->stage;
+	} else if (c->stage) {
+		st = cs_fail(in->err, CS_ERR_PROTOCOL,
+			     "a frame comes between the parts of a batch");
+	}
+	if (st != CS_OK || !last)
+		return st;
+	st = frame_apply(c, &source, from, to, text_of(in, "time"), in->err);
+	source_done(&source);
+	stage_close(c->stage);
+	c->stage = NULL;
+	if (st == CS_OK) {
+		backoff_reset(&c->link_backoff);
+		backoff_reset(&c->fetch_backoff);
+	}
+	return st;
+}
+
+static cs_status on_heartbeat(struct incoming *in)
+{
+	struct clinic_cache *c = in->c;
+	const char *from = cursor_of(in, "from");
+	const char *to = cursor_of(in, "to");
+	cs_status st = CS_OK;
+
+	/* before ready they only say that the link lives */
+	if (c->link != LINK_READY)
+		return CS_OK;
+	if (!from || !to)
+		return cs_fail(in->err, CS_ERR_PROTOCOL, "a heartbeat is of the wrong form");
+	if (strcmp(from, c->cursor) != 0)
+		return cs_fail(in->err, CS_ERR_PROTOCOL,
+			       "a heartbeat does not continue the cursor");
+	if (strcmp(from, to) != 0) {
+		if (c->stage)
+			return cs_fail(in->err, CS_ERR_PROTOCOL,
+				       "the cursor moves between the parts of a batch");
+		st = file_still_there(in);
+		if (st == CS_OK)
+			st = frame_move_cursor(c, from, to, text_of(in, "time"), in->err);
+	}
+	if (st == CS_OK && !c->stage) {
+		/* whatever the relay had has come before this on the same link */
+		c->level = true;
+		backoff_reset(&c->link_backoff);
+	}
+	return st;
+}
+
+static cs_status on_lagged(struct incoming *in)
+{
+	in->c->level = false;
+	return CS_OK;
+}
+
+static cs_status on_error(struct incoming *in)
+{
+	const char *code = text_of(in, "code");
+	const char *message = text_of(in, "message");
+	char quoted_code[64];
+	char quoted[256];
+	char detail[400];
+
+	snprintf(detail, sizeof(detail), "the relay says %s: %s",
+		 log_quote(code ? code : "error", quoted_code, sizeof(quoted_code)),
+		 log_quote(message ? message : "", quoted, sizeof(quoted)));
+	if (code && (strcmp(code, "bad_access_code") == 0 || strcmp(code, "bad_table") == 0)) {
+		session_stop(in->c, detail);
+		return CS_OK;
+	}
+	if (code && strcmp(code, "database_unavailable") == 0)
+		in->c->level = false;
+	event_simple(in->c, "sync_error", detail);
+	return CS_OK;
+}
+
+static const struct {
+	const char *type;
+	cs_status (*handle)(struct incoming *in);
+} messages[] = {
+	{"database_change", on_database_change},
+	{"heartbeat", on_heartbeat},
+	{"connected", on_connected},
+	{"ready", on_ready},
+	{"resync_required", on_resync_required},
+	{"lagged", on_lagged},
+	{"error", on_error},
+};
+
+static cs_status dispatch(struct incoming *in)
+{
+	const char *type = text_of(in, "type");
+
+	if (!type)
+		return cs_fail(in->err, CS_ERR_PROTOCOL, "a message has no type");
+	for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++)
+		if (strcmp(messages[i].type, type) == 0)
+			return messages[i].handle(in);
+	return CS_OK; /* from a newer relay; the protocol says: ignore */
+}
+
+/* The link is of no more use; what the next one asks for depends on what went wrong. */
+static clinic_cache_status break_link(struct clinic_cache *c, uint64_t now_ms,
+				      const struct cs_error *err)
+{
+	c->link = LINK_BROKEN;
+	c->level = false;
+	stage_close(c->stage);
+	c->stage = NULL;
+	if (err->status == CS_ERR_DIVERGED)
+		session_want_fresh(c, now_ms);
+	event_simple(c, "sync_error", err->text);
+	return cache_result(c, err);
+}
+
+clinic_cache_status clinic_cache_receive(struct clinic_cache *c, uint64_t now_ms, const void *bytes,
+					 size_t len)
+{
+	struct cs_error err = {0};
+	struct incoming in = {.c = c, .bytes = bytes, .len = len, .err = &err};
+	json_t *message = NULL;
+	cs_status st;
+
+	c->alive_at = now_ms;
+	if (c->stopped)
+		return CLINIC_CACHE_ERR_REFUSED;
+	if (c->link == LINK_BROKEN)
+		return c->last_error.status;
+	if (c->link == LINK_DOWN || c->link == LINK_CONNECTING) {
+		(void)cs_fail(&err, CS_ERR_CONFIG, "a message came without a link");
+		return cache_result(c, &err);
+	}
+	if (len > CACHE_MESSAGE_BYTES_MOST)
+		st = cs_fail(&err, CS_ERR_PROTOCOL, "a message is too long");
+	else
+		/* the parser's own error text would quote the message */
+		message = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, NULL);
+	if (json_is_object(message)) {
+		in.message = message;
+		st = dispatch(&in);
+	} else {
+		st = cs_fail(&err, CS_ERR_PROTOCOL, "a message is no JSON object");
+	}
+	json_decref(message);
+	if (c->stopped)
+		return CLINIC_CACHE_ERR_REFUSED;
+	return st == CS_OK ? CLINIC_CACHE_OK : break_link(c, now_ms, &err);
+}

@@ -1,0 +1,255 @@
+/*
+ * A fetched snapshot file becomes the cache.
+ *
+ * It is checked first: the file came over a network, and what it says of
+ * itself must be true of it.  When there is no cache yet, the file itself is
+ * signed (device, address, tables), made durable and renamed into place
+ * without replacing anything: readers see no file or a whole one.  Otherwise
+ * its content is merged, cache_merge.c.
+ *
+ * Before it is touched the part is renamed to PATH.snapshot-ready, so that a
+ * part is always exactly what the relay sent and can be resumed by Range.
+ */
+#include "cache_internal.h"
+#include "clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static cs_status unusable(const char *what, struct cs_error *err)
+{
+	return cs_fail(err, CS_ERR_STORE, "the snapshot is unusable: %s", what);
+}
+
+/* Nothing in it may run or pretend: plain tables and indexes only. */
+static cs_status check_objects(sqlite3 *db, struct cs_error *err)
+{
+	int64_t others = 0;
+	cs_status st = store_integer(db,
+				     "SELECT count(*) FROM sqlite_schema"
+				     " WHERE type NOT IN ('table', 'index')"
+				     " OR sql LIKE 'CREATE VIRTUAL%'",
+				     &others, err);
+
+	if (st == CS_OK && others)
+		return unusable("it has more than tables and indexes", err);
+	return st;
+}
+
+static cs_status check_meta(sqlite3 *db, struct cs_error *err)
+{
+	char format[16];
+	char cursor[CURSOR_TEXT_BYTES];
+	cs_status st;
+
+	if (!store_table_exists(db, "main", "clinic_sync_meta") ||
+	    !store_table_exists(db, "main", "clinic_sync_table") ||
+	    !store_table_exists(db, "main", "clinic_sync_exact") ||
+	    !store_table_exists(db, "main", "clinic_sync_oversize"))
+		return unusable("a clinic_sync table is missing", err);
+	st = meta_get(db, "main", "format", format, sizeof(format), err);
+	if (st == CS_OK)
+		st = meta_get(db, "main", "cursor", cursor, sizeof(cursor), err);
+	if (st == CS_OK && strcmp(format, "1") != 0)
+		return unusable("its format is not 1", err);
+	if (st == CS_OK && !cursor[0])
+		return unusable("it has no cursor", err);
+	return st;
+}
+
+/* The columns are there and the rows are as many as it says. */
+static cs_status check_table(sqlite3 *db, const struct schema *schema, int64_t rows,
+			     struct cs_error *err)
+{
+	char *sql;
+	int64_t found = -1;
+	cs_status st;
+
+	for (size_t i = 0; i < schema->column_count; i++)
+		if (sqlite3_table_column_metadata(db, "main", schema->table,
+						  schema->columns[i].name, NULL, NULL, NULL, NULL,
+						  NULL) != SQLITE_OK)
+			return unusable("a table or column is missing", err);
+	sql = sqlite3_mprintf("SELECT count(*) FROM main.\"%w\"", schema->table);
+	if (!sql)
+		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	st = store_integer(db, sql, &found, err);
+	sqlite3_free(sql);
+	if (st == CS_OK && found != rows)
+		return unusable("a table has another number of rows than it says", err);
+	return st;
+}
+
+static cs_status check_tables(struct clinic_cache *c, sqlite3 *db, struct cs_error *err)
+{
+	sqlite3_stmt *stmt;
+	size_t wanted = 0;
+	cs_status st = store_prepare(
+		db, "SELECT name, schema, rows FROM main.clinic_sync_table ORDER BY name", &stmt,
+		err);
+	int rc = SQLITE_DONE;
+
+	while (st == CS_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		const char *name = (const char *)sqlite3_column_text(stmt, 0);
+		const char *json = (const char *)sqlite3_column_text(stmt, 1);
+		struct schema *schema = NULL;
+
+		st = schema_parse_text(json ? json : "", (size_t)sqlite3_column_bytes(stmt, 1),
+				       &schema, err);
+		if (st == CS_OK && (!name || strcmp(name, schema->table) != 0))
+			st = unusable("a table has two names", err);
+		if (st == CS_OK && c->wanted_count &&
+		    !names_have(c->wanted, c->wanted_count, schema->table))
+			st = unusable("it has a table that was not asked for", err);
+		if (st == CS_OK)
+			st = check_table(db, schema, sqlite3_column_int64(stmt, 2), err);
+		schema_free(schema);
+		wanted++;
+	}
+	if (st == CS_OK && rc != SQLITE_DONE)
+		st = store_fail(db, "read the snapshot", err);
+	sqlite3_finalize(stmt);
+	if (st == CS_OK && c->wanted_count && wanted != c->wanted_count)
+		return unusable("a table that was asked for is missing", err);
+	return st;
+}
+
+static cs_status check(struct clinic_cache *c, struct cs_error *err)
+{
+	sqlite3 *db;
+	cs_status st = store_open(c->ready_path, SQLITE_OPEN_READONLY, &db, err);
+
+	if (st != CS_OK)
+		return st;
+	st = check_objects(db, err);
+	if (st == CS_OK)
+		st = check_meta(db, err);
+	if (st == CS_OK)
+		st = check_tables(c, db, err);
+	sqlite3_close(db);
+	return st;
+}
+
+cs_status snapshot_sign(struct clinic_cache *c, sqlite3 *db, struct cs_error *err)
+{
+	char now[CLOCK_TEXT_BYTES];
+	cs_status st = meta_set(db, "device_id", c->device_id, err);
+
+	if (st == CS_OK)
+		st = meta_set(db, "url", c->url, err);
+	if (st == CS_OK)
+		st = meta_set_names(db, "tables", c->wanted, c->wanted_count, err);
+	if (st == CS_OK)
+		st = meta_set(db, "snapshot_at", clock_utc_text(now), err);
+	return st;
+}
+
+static cs_status sign_file(struct clinic_cache *c, struct cs_error *err)
+{
+	sqlite3 *db;
+	cs_status st = store_open(c->ready_path, SQLITE_OPEN_READWRITE, &db, err);
+
+	if (st != CS_OK)
+		return st;
+	st = store_exec(db, "BEGIN IMMEDIATE", err);
+	if (st == CS_OK)
+		st = snapshot_sign(c, db, err);
+	if (st == CS_OK)
+		st = store_exec(db, "COMMIT", err);
+	/* the last connection brings the WAL into the file and removes it */
+	if (sqlite3_close(db) != SQLITE_OK && st == CS_OK)
+		st = unusable("it could not be closed", err);
+	return st;
+}
+
+static cs_status sync_path(const char *path, int flags, struct cs_error *err)
+{
+	int fd = open(path, flags | O_CLOEXEC);
+	bool good = fd >= 0 && fsync(fd) == 0;
+	int saved = errno;
+
+	if (fd >= 0)
+		close(fd);
+	if (!good)
+		return cs_fail(err, CS_ERR_STORE, "cannot make the cache durable: %s",
+			       strerror(saved));
+	return CS_OK;
+}
+
+static cs_status sync_directory(const char *path, struct cs_error *err)
+{
+	const char *slash = strrchr(path, '/');
+	char *directory = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	cs_status st;
+
+	if (!directory)
+		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	st = sync_path(directory, O_RDONLY | O_DIRECTORY, err);
+	free(directory);
+	return st;
+}
+
+/* CS_AGAIN: a file appeared at the cache's path meanwhile. */
+static cs_status put_in_place(struct clinic_cache *c, struct cs_error *err)
+{
+	cs_status st = sync_path(c->ready_path, O_RDONLY, err);
+
+	if (st != CS_OK)
+		return st;
+	/* link() refuses to replace, on every file system; the second name goes afterwards */
+	if (link(c->ready_path, c->path) != 0) {
+		if (errno == EEXIST)
+			return CS_AGAIN;
+		if (renameat2(AT_FDCWD, c->ready_path, AT_FDCWD, c->path, RENAME_NOREPLACE) != 0)
+			return cs_fail(err, CS_ERR_STORE, "cannot put the cache in place: %s",
+				       strerror(errno));
+	}
+	unlink(c->ready_path);
+	return sync_directory(c->path, err);
+}
+
+static cs_status become_cache(struct clinic_cache *c, struct cs_error *err)
+{
+	cs_status st = sign_file(c, err);
+
+	if (st == CS_OK)
+		st = put_in_place(c, err);
+	return st;
+}
+
+static cs_status use(struct clinic_cache *c, struct cs_error *err)
+{
+	cs_status st = check(c, err);
+
+	if (st == CS_OK && !c->db && access(c->path, F_OK) != 0) {
+		st = become_cache(c, err);
+		if (st == CS_OK)
+			return cache_open_file(c, err);
+		if (st != CS_AGAIN)
+			return st;
+		st = CS_OK;
+	}
+	if (st == CS_OK && !c->db)
+		st = cache_open_file(c, err);
+	return st == CS_OK ? merge_snapshot(c, c->ready_path, err) : st;
+}
+
+cs_status snapshot_apply(struct clinic_cache *c, struct cs_error *err)
+{
+	cs_status st;
+
+	if (c->db && store_moved(c->db))
+		cache_close_file(c);
+	if (rename(c->part_path, c->ready_path) != 0)
+		return cs_fail(err, CS_ERR_STORE,
+			       "the fetched snapshot is not where it should be: %s",
+			       strerror(errno));
+	st = use(c, err);
+	/* good or bad, it is used up; what the driver knows of the part goes with it */
+	unlink(c->ready_path);
+	return st;
+}

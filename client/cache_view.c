@@ -1,0 +1,89 @@
+/*
+ * A frozen view of a cache file: a read-only connection with an open read
+ * transaction, so that the cursor and the rows it shows belong together
+ * however fast the file moves on.
+ */
+#include "cache_view.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void unfreeze(struct clinic_cache_view *v)
+{
+	tables_free(&v->tables);
+	v->cursor[0] = '\0';
+	store_rollback(v->db);
+}
+
+static cs_status freeze(struct clinic_cache_view *v, struct cs_error *err)
+{
+	cs_status st = store_exec(v->db, "BEGIN", err);
+
+	/* the first read fixes what the transaction sees */
+	if (st == CS_OK && !store_table_exists(v->db, "main", "clinic_sync_meta"))
+		return cs_fail(err, CS_ERR_CONFIG, "the file was never synced");
+	if (st == CS_OK)
+		st = meta_get(v->db, "main", "cursor", v->cursor, sizeof(v->cursor), err);
+	if (st == CS_OK && !v->cursor[0])
+		return cs_fail(err, CS_ERR_CONFIG, "the file was never synced");
+	return st == CS_OK ? tables_load(v->db, &v->tables, err) : st;
+}
+
+clinic_cache_status clinic_cache_view_open(const char *path, struct clinic_cache_view **out,
+					   struct clinic_cache_error *err)
+{
+	struct clinic_cache_view *v = calloc(1, sizeof(*v));
+	struct cs_error why = {0};
+	cs_status st;
+
+	*out = NULL;
+	if (!v)
+		st = cs_fail(&why, CS_ERR_NOMEM, "out of memory");
+	else if (access(path, F_OK) != 0)
+		st = cs_fail(&why, CS_ERR_CONFIG, "there is no such file");
+	else
+		st = store_open(path, SQLITE_OPEN_READONLY, &v->db, &why);
+	if (st == CS_OK)
+		st = freeze(v, &why);
+	if (st == CS_OK) {
+		*out = v;
+		return CLINIC_CACHE_OK;
+	}
+	clinic_cache_view_close(v);
+	return cache_publish_error(&why, err);
+}
+
+clinic_cache_status clinic_cache_view_refresh(struct clinic_cache_view *v,
+					      struct clinic_cache_error *err)
+{
+	struct cs_error why = {0};
+
+	unfreeze(v);
+	return freeze(v, &why) == CS_OK ? CLINIC_CACHE_OK : cache_publish_error(&why, err);
+}
+
+void clinic_cache_view_close(struct clinic_cache_view *v)
+{
+	if (!v)
+		return;
+	if (v->db)
+		unfreeze(v);
+	sqlite3_close(v->db);
+	free(v);
+}
+
+const char *clinic_cache_view_cursor(const struct clinic_cache_view *v)
+{
+	return v->cursor;
+}
+
+size_t clinic_cache_view_table_count(const struct clinic_cache_view *v)
+{
+	return v->tables.count;
+}
+
+const char *clinic_cache_view_table(const struct clinic_cache_view *v, size_t i)
+{
+	return i < v->tables.count ? v->tables.items[i]->schema->table : NULL;
+}
