@@ -2,6 +2,8 @@
 #
 #   make check-sql      also: lint, isolation, unit, fuzz, e2e, consistency
 #   make check-sql SQL_TESTS=tests/sql/capture.sql      also: ISOLATION_TESTS, UNIT_TESTS ...
+#   make soak           the consistency test for MINUTES=10, SEED= as printed by an earlier run
+#   make mutants        do the tests see the mistakes they exist for?
 #
 # Programs exist in three builds: build (as users get them), build/asan
 # (AddressSanitizer and UndefinedBehaviorSanitizer, for unit and end-to-end
@@ -101,4 +103,11 @@ check-consistency: all tools | $(CHECK_DIR)
 	@CLINIC_BUILD=$(BUILD) CLINIC_PLAIN_BUILD=$(BUILD) PG_CONFIG=$(PG_CONFIG) \
 		$(call run_tap,consistency) --verbose $(wildcard tests/e2e/consistency.t)
 
-.PHONY: check lint asan unit-programs fuzz-programs $(addprefix check-,$(CHECK_PARTS))
+soak: all tools | $(CHECK_DIR)
+	@CLINIC_BUILD=$(BUILD) PG_CONFIG=$(PG_CONFIG) MINUTES=$(MINUTES) $(if $(SEED),SEED=$(SEED)) \
+		$(call run_tap,soak) --verbose tests/e2e/consistency.t
+
+mutants: all tools
+	@PG_CONFIG=$(PG_CONFIG) tests/mutants/run.sh
+
+.PHONY: soak mutants check lint asan unit-programs fuzz-programs $(addprefix check-,$(CHECK_PARTS))
