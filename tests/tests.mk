@@ -33,7 +33,7 @@ with_cluster = PG_CONFIG=$(PG_CONFIG) tests/tools/with_cluster.sh $(CHECK_DIR)/$
 # from running, and the summary counts what each left behind.
 check:
 	@rm -rf $(CHECK_DIR) && mkdir -p $(CHECK_DIR)
-	-@$(MAKE) --no-print-directory all tools
+	-@$(MAKE) --no-print-directory -j2 all tools asan
 	@for part in $(CHECK_PARTS); do \
 		echo; echo "== check-$$part"; \
 		$(MAKE) --no-print-directory check-$$part || true; \
@@ -47,10 +47,10 @@ lint: check-lint
 check-lint: programs | $(CHECK_DIR)
 	@PG_CONFIG=$(PG_CONFIG) $(call run_tap,lint) --exec 'tests/tools/lint.sh' $(BUILD)
 
-check-sql: all | $(CHECK_DIR)
+check-sql: extension | $(CHECK_DIR)
 	@$(call with_cluster,sql) $(call run_tap,sql) --exec tests/tools/pgtap_file.sh $(SQL_TESTS)
 
-check-isolation: all | $(CHECK_DIR)
+check-isolation: extension | $(CHECK_DIR)
 	@PG_CONFIG=$(PG_CONFIG) $(call with_cluster,isolation) $(call run_tap,isolation) \
 		--exec "tests/tools/isolation.sh $(CHECK_DIR)/isolation" $(ISOLATION_TESTS)
 
@@ -60,7 +60,7 @@ asan:
 	@$(MAKE) --no-print-directory programs tools BUILD=$(BUILD)/asan SANITIZE='$(ASAN)' OPT='-O1 -g'
 
 check-unit: | $(CHECK_DIR)
-	@$(MAKE) --no-print-directory unit-programs BUILD=$(BUILD)/asan SANITIZE='$(ASAN)' OPT='-O1 -g' \
+	@$(MAKE) --no-print-directory -j2 unit-programs BUILD=$(BUILD)/asan SANITIZE='$(ASAN)' OPT='-O1 -g' \
 		UNIT_TESTS='$(UNIT_TESTS)'
 	@CMOCKA_MESSAGE_OUTPUT=TAP $(call run_tap,unit) --exec 'timeout 120' \
 		$(patsubst tests/unit/%.c,$(BUILD)/asan/unit/%,$(UNIT_TESTS))
@@ -88,7 +88,7 @@ $(BUILD)/bin/%: tests/fuzz/%.c $$(call objects_of,$$*)
 		-fsanitize=fuzzer -MF $@.d $(filter %.c %.o,$^) $(TEST_LIBS) -o $@
 
 check-fuzz: | $(CHECK_DIR)
-	@$(MAKE) --no-print-directory fuzz-programs BUILD=$(BUILD)/fuzz CC=clang SANITIZE='$(FUZZ)' \
+	@$(MAKE) --no-print-directory -j2 fuzz-programs BUILD=$(BUILD)/fuzz CC=clang SANITIZE='$(FUZZ)' \
 		OPT='-O1 -g' FUZZ_TESTS='$(FUZZ_TESTS)'
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(call run_tap,fuzz) --jobs 2 --exec tests/tools/fuzz_one.sh \
 		$(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/bin/%,$(FUZZ_TESTS))
