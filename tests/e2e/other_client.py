@@ -3,7 +3,8 @@
 
 usage: other_client.py ws://HOST:PORT/ws ACCESS_CODE_FILE DB
 
-Fetches a snapshot, follows, and prints "at CURSOR" after each frame. For each
+Fetches a snapshot, follows, and prints "at CURSOR" after each frame. DB holds
+the canonical text of every value, and begins anew with every start. For each
 line on stdin it compares every table with GET /db/digest at one cursor and
 prints "ok" or "differs: TABLE ...". Ends when stdin does.
 """
@@ -13,6 +14,7 @@ import decimal
 import hashlib
 import json
 import re
+import shutil
 import sqlite3
 import sys
 import urllib.request
@@ -29,128 +31,100 @@ def get(what):
     return urllib.request.urlopen(request)
 
 
-def text_of(wire):  # a value on the wire -> its canonical text
-    return wire if isinstance(wire, str) else json.dumps(wire)
+def text_of(wire):  # a value on the wire -> its canonical text, which is what this client stores
+    return wire if wire is None or isinstance(wire, str) else json.dumps(wire)
 
 
-def bind(column, wire):  # a value on the wire -> what the SQLite column holds
-    if wire is None or column["class"] == "text":
-        return wire
-    if column["class"] == "blob":
-        return bytes.fromhex(wire[2:])
-    return (float if column["class"] in ("float", "decimal") else int)(wire)
-
-
-def show(column, held):  # what the SQLite column holds -> canonical text
+def show(column, held):  # what a snapshot's column holds -> canonical text
     kind = column["class"]
+    if held is None:
+        return None
     if kind == "boolean":
         return "true" if held else "false"
     if kind == "blob":
         return "\\x" + held.hex()
     if kind == "decimal":
         return "%.*f" % (int((re.findall(r"\d+", column["type"]) + ["0"])[1]), held)
+    if kind == "float" and abs(held) == float("inf"):
+        return "Infinity" if held > 0 else "-Infinity"
     if kind == "float":
-        sign, digits, exponent = decimal.Decimal(repr(held)).normalize().as_tuple()
-        if -4 <= exponent + len(digits) - 1 < 15:
-            return format(decimal.Decimal(repr(held)).normalize(), "f")
+        number = decimal.Decimal(repr(held)).normalize()
+        sign, digits, exponent = number.as_tuple()
         point = exponent + len(digits) - 1
+        if -4 <= point < 15:
+            return format(number, "f")
         digits = "".join(map(str, digits))
-        return "-" * sign + digits[0] + ("." + digits[1:]).rstrip(".") + "e%+03d" % point
+        return "-" * sign + (digits[0] + "." + digits[1:]).rstrip(".") + "e%+03d" % point
     return str(held)
 
 
 class Cache:
     def snapshot(self, at):
-        with get("/db/download" + (f"?min={at}" if at else "")) as answer, open(path, "wb") as f:
-            f.write(answer.read())
-        self.db = sqlite3.connect(path, isolation_level=None)
-        # two rows may swap a unique value inside a frame
-        for name, in self.db.execute("SELECT name FROM sqlite_schema WHERE sql LIKE 'CREATE UNIQUE%'").fetchall():
-            self.db.execute("DROP INDEX " + quote(name))
-        self.cursor, = self.db.execute("SELECT value FROM clinic_sync_meta WHERE key = 'cursor'").fetchone()
+        with get("/db/download" + (f"?min={at}" if at else "")) as answer, open(path + ".got", "wb") as f:
+            shutil.copyfileobj(answer, f)
+        got, self.db = sqlite3.connect(path + ".got"), sqlite3.connect(path, isolation_level=None)
+        self.db.execute("BEGIN")
+        for name, in self.db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
+            self.db.execute("DROP TABLE " + quote(name))
         self.tables = {name: json.loads(schema) for name, schema in
-                       self.db.execute("SELECT name, schema FROM clinic_sync_table")}
+                       got.execute("SELECT name, schema FROM clinic_sync_table")}
+        for table, schema in self.tables.items():
+            names = [c["name"] for c in schema["columns"]]
+            self.db.execute(f"CREATE TABLE {quote(table)} ({', '.join(quote(n) + ' TEXT' for n in names)}, "
+                            f"PRIMARY KEY ({', '.join(map(quote, schema['key']))}))")
+            self.db.executemany(f"INSERT INTO {quote(table)} VALUES ({', '.join('?' * len(names))})", (
+                [show(c, held) for c, held in zip(schema["columns"], row)] for row in
+                got.execute(f"SELECT {', '.join(map(quote, names))} FROM {quote(table)}")))
+        for table, key, column, text in got.execute('SELECT "table", key, column, value FROM clinic_sync_exact'):
+            self.set(table, json.loads(key), {column: text})
+        self.oversize = set(got.execute('SELECT "table", key FROM clinic_sync_oversize'))
+        self.cursor, = got.execute("SELECT value FROM clinic_sync_meta WHERE key = 'cursor'").fetchone()
+        self.db.execute("COMMIT")
 
-    def set(self, table, key, data):  # set these columns; True if the row was there
-        columns = [c for c in self.tables[table]["columns"] if c["name"] in data]
-        values = [bind(c, data[c["name"]]) for c in columns]
-        for c, value in zip(columns, values):
-            wire = data[c["name"]]
-            self.db.execute('DELETE FROM clinic_sync_exact WHERE "table" = ? AND key = ? AND column = ?',
-                            (table, key, c["name"]))
-            if wire is not None and show(c, value) != text_of(wire):
-                self.db.execute("INSERT INTO clinic_sync_exact VALUES (?, ?, ?, ?)",
-                                (table, key, c["name"], text_of(wire)))
-        names = ", ".join(quote(c["name"]) + " = ?" for c in columns)
-        where, wanted = self.where(table, json.loads(key))
-        return columns, values, self.db.execute(f"UPDATE {quote(table)} SET {names} WHERE {where}",
-                                                values + wanted).rowcount == 1
+    def run(self, statement, table, key, values=()):  # True if the row is there
+        where = " AND ".join(quote(n) + " = ?" for n in key)
+        return self.db.execute(f"{statement} WHERE {where}",
+                               [*map(text_of, values), *map(text_of, key.values())]).rowcount == 1
 
-    def where(self, table, key):
-        columns = [c for c in self.tables[table]["columns"] if c["name"] in key]
-        return (" AND ".join(quote(c["name"]) + " = ?" for c in columns),
-                [bind(c, key[c["name"]]) for c in columns])
-
-    def remove(self, table, key):  # True if the row was there, or was known to be too large
-        where, wanted = self.where(table, json.loads(key))
-        there = self.db.execute(f"DELETE FROM {quote(table)} WHERE {where}", wanted).rowcount
-        self.db.execute('DELETE FROM clinic_sync_exact WHERE "table" = ? AND key = ?', (table, key))
-        return there + self.db.execute('DELETE FROM clinic_sync_oversize WHERE "table" = ? AND key = ?',
-                                       (table, key)).rowcount > 0
+    def set(self, table, key, data):
+        return self.run(f"UPDATE {quote(table)} SET {', '.join(quote(n) + ' = ?' for n in data)}",
+                        table, key, data.values())
 
     def apply(self, change):
-        table, operation, data = change["table"], change["operation"], change["data"]
-        key = json.dumps(change["key"], separators=(",", ":"), ensure_ascii=False)
+        table, operation, key, data = (change[n] for n in ("table", "operation", "key", "data"))
+        large = (table, json.dumps(key, separators=(",", ":"), ensure_ascii=False))
         if operation == "truncate":
             self.db.execute("DELETE FROM " + quote(table))
-            for side in ("exact", "oversize"):
-                self.db.execute(f'DELETE FROM clinic_sync_{side} WHERE "table" = ?', (table,))
+            self.oversize = {o for o in self.oversize if o[0] != table}
         elif operation == "schema":
-            known = [c["name"] for c in self.tables[table]["columns"]]
-            kinds = {"text": "TEXT", "blob": "BLOB", "float": "REAL", "decimal": "REAL"}
             for c in data["columns"]:
-                if c["name"] not in known:
-                    self.db.execute(f"ALTER TABLE {quote(table)} ADD COLUMN {quote(c['name'])} "
-                                    + kinds.get(c["class"], "INTEGER"))
+                if c["name"] not in [known["name"] for known in self.tables[table]["columns"]]:
+                    self.db.execute(f"ALTER TABLE {quote(table)} ADD COLUMN {quote(c['name'])} TEXT")
             self.tables[table] = data
-            self.db.execute("UPDATE clinic_sync_table SET schema = ? WHERE name = ?", (json.dumps(data), table))
         elif operation == "update":
-            if not self.set(table, key, data)[2]:
-                assert self.db.execute('SELECT 1 FROM clinic_sync_oversize WHERE "table" = ? AND key = ?',
-                                       (table, key)).fetchone(), f"no row to update in {table}"
+            assert self.set(table, key, data) or large in self.oversize, f"no row to update in {table}"
         else:
-            there = self.remove(table, key)
+            there = self.run(f"DELETE FROM {quote(table)}", table, key) or large in self.oversize
             assert there or operation != "delete", f"no row to delete in {table}"
+            self.oversize.discard(large)
             if operation == "oversize":
-                self.db.execute("INSERT INTO clinic_sync_oversize VALUES (?, ?)", (table, key))
+                self.oversize.add(large)
             elif data is not None:
-                columns, values, _ = self.set(table, key, data)
-                self.db.execute(f"INSERT INTO {quote(table)} ({', '.join(quote(c['name']) for c in columns)}) "
-                                f"VALUES ({', '.join('?' * len(columns))})", values)
+                self.db.execute(f"INSERT INTO {quote(table)} ({', '.join(map(quote, data))}) "
+                                f"VALUES ({', '.join('?' * len(data))})", [*map(text_of, data.values())])
 
     def frame(self, changes, cursor):
         self.db.execute("BEGIN")
         for change in changes:
             self.apply(change)
-        self.db.execute("UPDATE clinic_sync_meta SET value = ? WHERE key = 'cursor'", (cursor,))
         self.db.execute("COMMIT")
         self.cursor = cursor
 
     def digest(self, table):
-        columns = sorted(self.tables[table]["columns"], key=lambda c: c["name"].encode())
-        exact = {(key, column): value for key, column, value in self.db.execute(
-            'SELECT key, column, value FROM clinic_sync_exact WHERE "table" = ?', (table,))}
+        names = sorted((c["name"] for c in self.tables[table]["columns"]), key=str.encode)
         rows = total = 0
-        for row in self.db.execute(f"SELECT {', '.join(quote(c['name']) for c in columns)} FROM {quote(table)}"):
-            held = {c["name"]: value for c, value in zip(columns, row)}
-            texts = {c["name"]: None if held[c["name"]] is None else show(c, held[c["name"]]) for c in columns}
-            if exact:
-                kinds = {c["name"]: c["class"] for c in columns}
-                key = {n: json.loads(texts[n]) if kinds[n] in ("boolean", "integer") else texts[n]
-                       for n in self.tables[table]["key"]}
-                key = json.dumps(key, separators=(",", ":"), ensure_ascii=False)
-                texts.update({n: exact[key, n] for n in texts if (key, n) in exact})
-            data = b"".join(b"N" if t is None else b"V%d:" % len(t.encode()) + t.encode() for t in texts.values())
+        for row in self.db.execute(f"SELECT {', '.join(map(quote, names))} FROM {quote(table)}"):
+            data = b"".join(b"N" if t is None else b"V%d:" % len(t.encode()) + t.encode() for t in row)
             total += int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
             rows += 1
         return rows, "%016x" % (total % 2**64)
