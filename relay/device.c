@@ -33,22 +33,14 @@ struct device *device_new(struct device_env *env, bool authorized, uint64_t now_
 	return d;
 }
 
+/* ---- out, beside the feed ---------------------------------------------------- */
+
 static void drop_control(struct device *d)
 {
 	for (; d->control_len; d->control_len--) {
 		frame_unref(d->control[d->control_first]);
 		d->control_first = (d->control_first + 1) % CONTROL_MOST;
 	}
-}
-
-void device_free(struct device *d, uint64_t now_ms)
-{
-	if (!d)
-		return;
-	device_halt(d);
-	device_leave_group(d, now_ms);
-	drop_control(d);
-	free(d);
 }
 
 const char *device_state_name(device_state s)
@@ -59,9 +51,8 @@ const char *device_state_name(device_state s)
 	return names[s];
 }
 
-/* ---- out, beside the feed ---------------------------------------------------- */
 
-static void close_at_once(struct device *d, int code, const char *text)
+void device_close(struct device *d, int code, const char *text)
 {
 	drop_control(d);
 	device_halt(d);
@@ -74,7 +65,7 @@ static void close_at_once(struct device *d, int code, const char *text)
 void device_say(struct device *d, struct frame *f)
 {
 	if (!f) {
-		close_at_once(d, CLOSE_INTERNAL, "out of memory");
+		device_close(d, CLOSE_INTERNAL, "out of memory");
 		return;
 	}
 	if (d->close_code) {
@@ -83,7 +74,7 @@ void device_say(struct device *d, struct frame *f)
 	}
 	if (d->control_len == CONTROL_MOST) {
 		frame_unref(f);
-		close_at_once(d, CLOSE_INTERNAL, "too much waits to be read");
+		device_close(d, CLOSE_INTERNAL, "too much waits to be read");
 		return;
 	}
 	d->control[(d->control_first + d->control_len++) % CONTROL_MOST] = f;
@@ -177,10 +168,46 @@ void device_leave_group(struct device *d, uint64_t now_ms)
 	d->group = NULL;
 }
 
-static void take_request_sync(struct device *d, const struct in_request_sync *r, uint64_t now_ms)
+static void follow_request(struct device *d, const struct in_request_sync *r, uint64_t now_ms)
 {
-	const char *unknown;
+	if (r->cursor_state != IN_CURSOR_GOOD) {
+		device_resync(d, r->cursor_state == IN_CURSOR_NONE ? "no_cursor" : "bad_cursor",
+			      NULL, NULL, now_ms);
+		return;
+	}
+	if (!join_group(d, r)) {
+		device_close(d, CLOSE_INTERNAL, "out of memory");
+		return;
+	}
+	d->cursor = r->cursor;
+	d->ready_due = true;
+	device_follow(d, now_ms);
+}
 
+static void forget_request(struct device *d)
+{
+	in_request_free(&d->request);
+	d->request_waits = false;
+}
+
+void device_tables_checked(struct device *d, const char *unknown, uint64_t now_ms)
+{
+	char message[320];
+
+	if (!d->request_waits)
+		return;
+	if (unknown) {
+		snprintf(message, sizeof(message), "table \"%s\" is not published", unknown);
+		device_refuse(d, CLOSE_BAD_TABLE, "bad_table", message);
+	} else {
+		follow_request(d, &d->request, now_ms);
+	}
+	forget_request(d);
+}
+
+/* Takes over what r holds. */
+static void take_request_sync(struct device *d, struct in_request_sync *r, uint64_t now_ms)
+{
 	if (!d->known) {
 		device_refuse(d, CLOSE_BAD_MESSAGE, "bad_message",
 			      "request_sync came before client_info");
@@ -188,27 +215,16 @@ static void take_request_sync(struct device *d, const struct in_request_sync *r,
 	}
 	device_halt(d);
 	device_leave_group(d, now_ms);
+	forget_request(d);
 	d->state = DEVICE_WAIT_REQUEST;
-	unknown = d->env->unknown_table(d->env->ctx, r->tables, r->table_count);
-	if (unknown) {
-		char message[320];
-
-		snprintf(message, sizeof(message), "table \"%s\" is not published", unknown);
-		device_refuse(d, CLOSE_BAD_TABLE, "bad_table", message);
+	if (!r->tables || d->env->tables_known(d->env->ctx, r->tables, r->table_count)) {
+		follow_request(d, r, now_ms);
 		return;
 	}
-	if (r->cursor_state != IN_CURSOR_GOOD) {
-		device_resync(d, r->cursor_state == IN_CURSOR_NONE ? "no_cursor" : "bad_cursor",
-			      NULL, NULL, now_ms);
-		return;
-	}
-	if (!join_group(d, r)) {
-		close_at_once(d, CLOSE_INTERNAL, "out of memory");
-		return;
-	}
-	d->cursor = r->cursor;
-	d->ready_due = true;
-	device_follow(d, now_ms);
+	d->request = *r;
+	d->request_waits = true;
+	r->tables = NULL;
+	r->table_count = 0;
 }
 
 static bool message_allowed(struct device *d, uint64_t now_ms)
@@ -254,4 +270,15 @@ void device_tick(struct device *d, uint64_t now_ms)
 	else if (d->state == DEVICE_CATCH_UP && d->retry_ms && now_ms >= d->retry_ms &&
 		 !d->current && !d->queue)
 		device_follow(d, now_ms); /* after what came before has gone out */
+}
+
+void device_free(struct device *d, uint64_t now_ms)
+{
+	if (!d)
+		return;
+	device_halt(d);
+	device_leave_group(d, now_ms);
+	forget_request(d);
+	drop_control(d);
+	free(d);
 }

@@ -54,8 +54,8 @@ struct device_env {
 	/* There is something to send, or the link is to be closed (d->close_code). */
 	void (*wake)(void *ctx, struct device *d);
 	bool (*access_code_good)(void *ctx, const char *code);
-	/* The first of the names that is not published, or NULL. */
-	const char *(*unknown_table)(void *ctx, char *const *tables, size_t table_count);
+	/* Are these published?  False: not known; device_tables_checked() will say. */
+	bool (*tables_known)(void *ctx, char *const *tables, size_t table_count);
 	/* Read the log for d from d->cursor on.  False: too many wait, try again later. */
 	bool (*catch_up)(void *ctx, struct device *d);
 	/* d wants no more of it. Harmless when none runs. */
@@ -87,6 +87,9 @@ struct device {
 	uint64_t deadline_ms; /* for client_info */
 	double messages_left; /* token bucket */
 	uint64_t messages_at_ms;
+
+	bool request_waits; /* until its tables are checked */
+	struct in_request_sync request;
 
 	struct feed_group *group;
 	struct cursor cursor; /* everything up to here was given to the socket */
@@ -123,8 +126,13 @@ void device_receive(struct device *d, const char *text, size_t len, uint64_t now
 struct frame *device_next(struct device *d, uint64_t now_ms);
 /* Once a second. */
 void device_tick(struct device *d, uint64_t now_ms);
+/* Close without another word. */
+void device_close(struct device *d, int close_code, const char *text);
 /* Say error `code`, then close. */
 void device_refuse(struct device *d, int close_code, const char *code, const char *message);
+
+/* What d->request waits for: unknown is the first of its tables that is not published, or NULL. */
+void device_tables_checked(struct device *d, const char *unknown, uint64_t now_ms);
 
 /* ---- from the feed ------------------------------------------------------------ */
 

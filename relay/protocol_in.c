@@ -171,12 +171,17 @@ cs_status protocol_in_parse(const char *text, size_t len, struct in_message *out
 	return st;
 }
 
+void in_request_free(struct in_request_sync *r)
+{
+	for (size_t i = 0; i < r->table_count; i++)
+		free(r->tables[i]);
+	free(r->tables);
+	r->tables = NULL;
+	r->table_count = 0;
+}
+
 void in_message_free(struct in_message *m)
 {
-	for (size_t i = 0; i < m->request_sync.table_count; i++)
-		free(m->request_sync.tables[i]);
-	free(m->request_sync.tables);
+	in_request_free(&m->request_sync);
 	explicit_bzero(m->client_info.access_code, sizeof(m->client_info.access_code));
-	m->request_sync.tables = NULL;
-	m->request_sync.table_count = 0;
 }

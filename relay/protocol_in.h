@@ -40,5 +40,6 @@ struct in_message {
 cs_status protocol_in_parse(const char *text, size_t len, struct in_message *out,
 			    struct cs_error *err) CS_CHECKED;
 void in_message_free(struct in_message *m);
+void in_request_free(struct in_request_sync *r);
 
 #endif

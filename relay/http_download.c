@@ -1,0 +1,153 @@
+/*
+ * GET /db/download: a snapshot, streamed from its file piece by piece as the
+ * socket takes it.  The file is held open, so a newer one may replace it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cursor.h"
+#include "http.h"
+#include "job.h"
+#include "log.h"
+#include "metrics.h"
+
+#define RETRY_AFTER_S "2"
+
+struct download {
+	struct snapshot_wait *wait;
+	int fd;
+	uint64_t at;   /* next byte */
+	uint64_t left; /* bytes still to send */
+};
+
+static void download_close(struct http_exchange *x)
+{
+	struct download *d = x->job;
+
+	snapshot_cancel(d->wait);
+	if (d->fd >= 0)
+		close(d->fd);
+	free(d);
+	x->job = NULL;
+}
+
+static body_result download_body(struct http_exchange *x, char *out, size_t size, size_t *len)
+{
+	struct download *d = x->job;
+	ssize_t n;
+
+	if (size > d->left)
+		size = (size_t)d->left;
+	do
+		n = pread(d->fd, out, size, (off_t)d->at);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return BODY_FAILED;
+	d->at += (uint64_t)n;
+	d->left -= (uint64_t)n;
+	*len = (size_t)n;
+	metric_add(METRIC_SNAPSHOT_BYTES, (uint64_t)n);
+	return d->left ? BODY_MORE : BODY_END;
+}
+
+static void serve_file(struct http_exchange *x, const struct snapshot *s)
+{
+	struct download *d = x->job;
+	uint64_t from = 0, to = s->bytes - 1;
+	char cursor[CURSOR_TEXT_BYTES];
+
+	http_add_header(x, "etag:", "%s", s->etag);
+	http_add_header(x, "accept-ranges:", "bytes");
+	http_add_header(x, "x-clinic-cursor:", "%s", cursor_format(&s->cursor, cursor));
+	x->status = 200;
+	switch (http_range(x->range, x->if_range, s->etag, s->bytes, &from, &to)) {
+	case RANGE_BAD:
+		http_add_header(x, "content-range:", "bytes */%llu", (unsigned long long)s->bytes);
+		http_answer_line(x, 416, "the file is shorter");
+		return;
+	case RANGE_PART:
+		x->status = 206;
+		http_add_header(x, "content-range:", "bytes %llu-%llu/%llu",
+				(unsigned long long)from, (unsigned long long)to,
+				(unsigned long long)s->bytes);
+		break;
+	case RANGE_NONE:
+		break;
+	}
+	d->at = from;
+	d->left = to - from + 1;
+	x->content_type = "application/vnd.sqlite3";
+	x->content_length = (int64_t)d->left;
+	x->body = download_body;
+	x->answered = true;
+	http_wake(x);
+}
+
+static void on_done(void *ctx, const struct snapshot *s)
+{
+	struct http_exchange *x = ctx;
+	struct download *d = x->job;
+
+	d->wait = NULL;
+	d->fd = open(s->path, O_RDONLY | O_CLOEXEC);
+	if (d->fd < 0 || !s->bytes) {
+		log_error("cannot open the snapshot: %s", strerror(errno));
+		http_answer_line(x, 500, "the snapshot cannot be read");
+		return;
+	}
+	if (x->method == HTTP_GET) {
+		metric_add(METRIC_SNAPSHOTS_SERVED, 1);
+		for (size_t i = 0; i < s->table_count; i++)
+			log_info("Synced %llu records from table %s (snapshot)",
+				 (unsigned long long)s->tables[i].rows, s->tables[i].name);
+	}
+	serve_file(x, s);
+}
+
+static void on_failed(void *ctx, const char *reason, bool no_such_table)
+{
+	struct http_exchange *x = ctx;
+	struct download *d = x->job;
+
+	d->wait = NULL;
+	if (no_such_table) {
+		http_answer_line(x, 404, reason);
+		return;
+	}
+	http_add_header(x, "retry-after:", RETRY_AFTER_S);
+	http_answer_line(x, 503, reason);
+}
+
+static const struct snapshot_events events = {.on_done = on_done, .on_failed = on_failed};
+
+void http_download(struct http_exchange *x)
+{
+	struct cursor min;
+	struct snapshot_wait *wait;
+	struct download *d;
+	bool answered;
+
+	if (x->min[0] && !cursor_parse(x->min, strlen(x->min), &min)) {
+		http_answer_line(x, 400, "min is not a cursor");
+		return;
+	}
+	d = calloc(1, sizeof(*d));
+	if (!d) {
+		http_answer_line(x, 503, "out of memory");
+		return;
+	}
+	d->fd = -1;
+	x->job = d;
+	x->close = download_close;
+	wait = job_start_snapshot(x->tables[0] ? x->tables : NULL, x->min[0] ? &min : NULL, &events,
+				  x, &answered);
+	if (!wait && !answered) {
+		http_add_header(x, "retry-after:", RETRY_AFTER_S);
+		http_answer_line(x, 503, "too many wait for a snapshot");
+	}
+	if (wait)
+		d->wait = wait;
+}

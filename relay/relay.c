@@ -1,0 +1,391 @@
+/*
+ * The relay put together: batches from upstream go into the feed, the feed's
+ * entries to the devices of each group, and the devices' state back to the
+ * database.
+ */
+#include "relay.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "auth.h"
+#include "job.h"
+#include "log.h"
+#include "metrics.h"
+#include "protocol_out.h"
+#include "published.h"
+#include "relay_report.h"
+#include "relay_state.h"
+#include "upstream.h"
+#include "ws_server.h"
+
+#define TICK_MS 1000
+/* SIGTERM: so long for the goodbyes, then the links are cut. */
+#define GOODBYE_MOST_MS 3000
+#define GOODBYE_TICK_MS 20
+/* Disk for the giants of all groups. */
+#define SPOOL_MOST_BYTES ((uint64_t)8 << 30)
+
+/* ---- devices ------------------------------------------------------------------------ */
+
+struct device *relay_device_open(struct relay *r, void *session, bool authorized)
+{
+	struct device *d = device_new(&r->env, authorized, clock_monotonic_ms());
+
+	if (!d)
+		return NULL;
+	d->session = session;
+	d->next = r->devices;
+	if (d->next)
+		d->next->prev = d;
+	r->devices = d;
+	r->device_count++;
+	metric_add(METRIC_CONNECTIONS, 1);
+	if (r->device_count > (size_t)r->config->max_devices)
+		device_refuse(d, CLOSE_TOO_MANY_DEVICES, "too_many_devices", "the relay is full");
+	session_wake(session);
+	return d;
+}
+
+void relay_device_close(struct relay *r, struct device *d)
+{
+	if (d->prev)
+		d->prev->next = d->next;
+	else
+		r->devices = d->next;
+	if (d->next)
+		d->next->prev = d->prev;
+	r->device_count--;
+	if (d->known)
+		log_info("device \"%s\" disconnected", d->info.device_id);
+	device_free(d, clock_monotonic_ms());
+}
+
+static void env_wake(void *ctx, struct device *d)
+{
+	(void)ctx;
+	if (d->session)
+		session_wake(d->session);
+}
+
+static bool env_access_code_good(void *ctx, const char *code)
+{
+	struct relay *r = ctx;
+
+	return auth_code_good(r->config->access_code, code);
+}
+
+static bool env_tables_known(void *ctx, char *const *tables, size_t table_count)
+{
+	(void)ctx;
+	for (size_t i = 0; i < table_count; i++) {
+		if (!published_has(tables[i])) {
+			published_ask();
+			return false;
+		}
+	}
+	return true;
+}
+
+static void on_published(void *ctx)
+{
+	struct relay *r = ctx;
+
+	for (struct device *d = r->devices; d; d = d->next) {
+		const char *unknown = NULL;
+
+		for (size_t i = 0; i < d->request.table_count && !unknown; i++)
+			if (!published_has(d->request.tables[i]))
+				unknown = d->request.tables[i];
+		device_tables_checked(d, unknown, clock_monotonic_ms());
+	}
+}
+
+static bool env_catch_up(void *ctx, struct device *d)
+{
+	struct relay *r = ctx;
+
+	if (!r->database_connected)
+		device_say(d, out_error("database_unavailable",
+					"the relay cannot reach PostgreSQL; it goes on by itself"));
+	return catch_up_start(r->catch_ups, d);
+}
+
+static void env_catch_up_cancel(void *ctx, struct device *d)
+{
+	catch_up_cancel(((struct relay *)ctx)->catch_ups, d);
+}
+
+static void env_catch_up_resume(void *ctx, struct device *d)
+{
+	catch_up_resume(((struct relay *)ctx)->catch_ups, d);
+}
+
+/* ---- feed to devices ------------------------------------------------------------------ */
+
+static void on_entry(void *ctx, struct feed_group *g)
+{
+	(void)ctx;
+	for (struct device *d = g->devices, *next; d; d = next) {
+		next = d->group_next;
+		device_entry_came(d);
+	}
+}
+
+static void on_resync(void *ctx, struct feed_group *g, const struct cursor *at, const char *tables)
+{
+	(void)ctx;
+	for (struct device *d = g->devices, *next; d; d = next) {
+		next = d->group_next;
+		device_resync(d, "table_changed", at, tables, clock_monotonic_ms());
+	}
+}
+
+static void on_idle(void *ctx, struct feed_group *g, struct frame *f)
+{
+	(void)ctx;
+	for (struct device *d = g->devices, *next; d; d = next) {
+		next = d->group_next;
+		device_idle(d, f);
+	}
+}
+
+static const struct feed_events feed_events = {
+	.on_entry = on_entry,
+	.on_resync = on_resync,
+	.on_gap = on_entry, /* each finds that its place is gone and reads the log */
+	.on_idle = on_idle,
+};
+
+/* ---- upstream to feed ------------------------------------------------------------------ */
+
+static void on_start(void *ctx, const struct cursor *cursor)
+{
+	feed_start(((struct relay *)ctx)->feed, cursor);
+}
+
+static void on_change(void *ctx, const struct upstream_change *c)
+{
+	feed_change(((struct relay *)ctx)->feed, c);
+}
+
+static void on_batch_end(void *ctx, const struct upstream_batch *b)
+{
+	if (b->resync)
+		published_forget();
+	feed_batch_end(((struct relay *)ctx)->feed, b);
+}
+
+static void on_giant_begin(void *ctx, const struct upstream_batch *b)
+{
+	(void)ctx; /* the builder sees for itself that it is too large for a frame */
+	log_info("a batch of %" PRIu64 " changes begins", b->changes);
+}
+
+static void on_batch_abandoned(void *ctx)
+{
+	feed_abandon(((struct relay *)ctx)->feed);
+}
+
+static void on_poll_end(void *ctx)
+{
+	feed_poll_end(((struct relay *)ctx)->feed, clock_monotonic_ms());
+}
+
+static void on_state(void *ctx, bool connected)
+{
+	struct relay *r = ctx;
+
+	if (connected == r->database_connected)
+		return;
+	r->database_connected = connected;
+	published_forget();
+	for (struct device *d = r->devices; d && !connected; d = d->next)
+		if (d->known)
+			device_say(d, out_error("database_unavailable",
+						"the relay cannot reach PostgreSQL; it goes on by itself"));
+}
+
+static void on_history_lost(void *ctx, const char *reason)
+{
+	struct relay *r = ctx;
+	struct cursor none = {0};
+
+	log_warning("the database does not know the relay's cursor any more (%s): all devices "
+		    "need a snapshot",
+		    reason);
+	snapshot_forget_all();
+	feed_start(r->feed, &none);
+	if (strcmp(reason, "too_old") != 0)
+		reason = "history_lost";
+	for (struct device *d = r->devices; d; d = d->next)
+		if (d->group)
+			device_resync(d, reason, NULL, NULL, clock_monotonic_ms());
+}
+
+static const struct upstream_events upstream_events = {
+	.on_start = on_start,
+	.on_giant_begin = on_giant_begin,
+	.on_change = on_change,
+	.on_batch_end = on_batch_end,
+	.on_batch_abandoned = on_batch_abandoned,
+	.on_poll_end = on_poll_end,
+	.on_state = on_state,
+	.on_history_lost = on_history_lost,
+};
+
+/* ---- time -------------------------------------------------------------------------------- */
+
+static void on_tick(void *ctx)
+{
+	struct relay *r = ctx;
+	uint64_t now_ms = clock_monotonic_ms();
+
+	loop_timer_set(&r->tick, TICK_MS, on_tick, r);
+	r->limits.ring_bytes = (size_t)r->config->ring_bytes;
+	feed_tick(r->feed, now_ms, (uint32_t)r->config->ping_interval_s * 1000);
+	for (struct device *d = r->devices, *next; d; d = next) {
+		next = d->next;
+		device_tick(d, now_ms);
+		session_tick(d->session, now_ms);
+	}
+	relay_report(r);
+}
+
+static void on_goodbye_tick(void *ctx)
+{
+	struct relay *r = ctx;
+
+	if ((!r->devices && r->upstream_stopped) || clock_monotonic_ms() >= r->goodbye_until_ms) {
+		loop_stop();
+		return;
+	}
+	loop_timer_set(&r->tick, GOODBYE_TICK_MS, on_goodbye_tick, r);
+}
+
+static void on_upstream_stopped(void *ctx)
+{
+	((struct relay *)ctx)->upstream_stopped = true;
+}
+
+static void say_goodbye(struct relay *r)
+{
+	log_info("going down");
+	r->going_down = true;
+	r->goodbye_until_ms = clock_monotonic_ms() + GOODBYE_MOST_MS;
+	for (struct device *d = r->devices, *next; d; d = next) {
+		next = d->next;
+		device_close(d, CLOSE_GOING_DOWN, "the relay is going down");
+	}
+	upstream_stop(GOODBYE_MOST_MS - 500, on_upstream_stopped, r);
+	loop_timer_set(&r->tick, GOODBYE_TICK_MS, on_goodbye_tick, r);
+}
+
+static void on_signal(void *ctx, int signo)
+{
+	struct relay *r = ctx;
+
+	if (signo == SIGHUP) {
+		if (r->reload)
+			r->reload(r->config);
+	} else if (r->going_down) {
+		loop_stop();
+	} else {
+		say_goodbye(r);
+	}
+}
+
+/* ---- start and end --------------------------------------------------------------------------- */
+
+static void make_id(struct relay *r)
+{
+	uint64_t random[2] = {0};
+
+	if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
+		random[0] = (uint64_t)getpid() << 32 ^ clock_monotonic_ms();
+	snprintf(r->id, sizeof(r->id), "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
+}
+
+static void set_up(struct relay *r)
+{
+	make_id(r);
+	clock_utc_text(r->started_at);
+	r->started_ms = clock_monotonic_ms();
+	r->limits.ring_bytes = (size_t)r->config->ring_bytes;
+	r->limits.spool_bytes = SPOOL_MOST_BYTES;
+	r->limits.builder.max_frame_bytes = (size_t)r->config->max_frame_bytes;
+	snprintf(r->limits.builder.spool_dir, sizeof(r->limits.builder.spool_dir), "%s",
+		 r->config->snapshot_dir);
+	r->env = (struct device_env){
+		.config = r->config,
+		.wake = env_wake,
+		.access_code_good = env_access_code_good,
+		.tables_known = env_tables_known,
+		.catch_up = env_catch_up,
+		.catch_up_cancel = env_catch_up_cancel,
+		.catch_up_resume = env_catch_up_resume,
+		.ctx = r,
+	};
+}
+
+static cs_status start(struct relay *r, struct cs_error *err)
+{
+	cs_status st;
+
+	r->feed = feed_new(&r->limits, &feed_events, r);
+	r->catch_ups = catch_ups_new(&r->limits.builder);
+	if (!r->feed || !r->catch_ups)
+		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	r->env.feed = r->feed;
+	st = loop_start(err);
+	if (st != CS_OK)
+		return st;
+	loop_on_signal(on_signal, r);
+	job_init(r->config);
+	st = ws_server_start(r, err);
+	if (st == CS_OK)
+		st = published_start(r->config, on_published, r, err);
+	if (st == CS_OK)
+		st = upstream_start(r->config, r->id, &upstream_events, r, err);
+	return st;
+}
+
+static void tear_down(struct relay *r)
+{
+	ws_server_close();
+	/* links that were cut are gone without having said so */
+	while (r->devices)
+		relay_device_close(r, r->devices);
+	catch_ups_free(r->catch_ups);
+	published_stop();
+	job_close();
+	feed_free(r->feed);
+	loop_close();
+}
+
+int relay_run(struct config *config, void (*reload)(struct config *config))
+{
+	static struct relay r;
+	struct cs_error err = {0};
+
+	r.config = config;
+	r.reload = reload;
+	set_up(&r);
+	if (start(&r, &err) != CS_OK) {
+		log_error("%s", err.text);
+		tear_down(&r);
+		return 2;
+	}
+	log_info("listening on %s:%d", config->listen_address, ws_server_port());
+	on_tick(&r);
+	loop_run();
+	tear_down(&r);
+	log_info("goodbye");
+	return 0;
+}

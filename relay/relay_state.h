@@ -1,0 +1,34 @@
+/* The running relay, as its own parts see it. One per process, owned by relay.c. */
+#ifndef CLINIC_RELAY_RELAY_STATE_H
+#define CLINIC_RELAY_RELAY_STATE_H
+
+#include "catch_up.h"
+#include "config.h"
+#include "device.h"
+#include "feed.h"
+#include "ws_loop.h"
+
+struct relay {
+	struct config *config;
+	void (*reload)(struct config *config);
+	char id[40]; /* this process, in clinic_sync.relay */
+	char started_at[CLOCK_TEXT_BYTES];
+	uint64_t started_ms;
+	struct feed_limits limits;
+	struct feed *feed;
+	struct catch_ups *catch_ups;
+	struct device_env env;
+	struct device *devices;
+	size_t device_count;
+	bool database_connected;
+	bool going_down;
+	bool upstream_stopped;
+	uint64_t goodbye_until_ms;
+	struct loop_timer tick;
+};
+
+/* A WebSocket opened: its device, already in the relay's list.  NULL: out of memory. */
+struct device *relay_device_open(struct relay *r, void *session, bool authorized);
+void relay_device_close(struct relay *r, struct device *d);
+
+#endif

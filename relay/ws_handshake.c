@@ -1,0 +1,72 @@
+/*
+ * Which upgrade requests become devices.  libwebsockets lets through wrong
+ * versions, a missing subprotocol and any origin; they are answered here.
+ */
+#include <string.h>
+#include <strings.h>
+
+#include "log.h"
+#include "metrics.h"
+#include "protocol_out.h"
+#include "ws_internal.h"
+
+bool ws_header(struct lws *wsi, enum lws_token_indexes token, char *out, size_t size)
+{
+	int len = lws_hdr_total_length(wsi, token);
+
+	out[0] = '\0';
+	if (len <= 0)
+		return true;
+	if ((size_t)len >= size)
+		return false;
+	return lws_hdr_copy(wsi, out, (int)size, token) >= 0;
+}
+
+/*
+ * Browsers say where a page came from; programs say nothing.  Only pages that
+ * this very host served may connect: a stranger's page must not use the
+ * clinic's network through somebody's browser.
+ */
+static bool origin_allowed(struct lws *wsi)
+{
+	char origin[256], host[256];
+	const char *at;
+
+	if (!ws_header(wsi, WSI_TOKEN_ORIGIN, origin, sizeof(origin)) ||
+	    !ws_header(wsi, WSI_TOKEN_HOST, host, sizeof(host)))
+		return false;
+	if (!origin[0])
+		return true;
+	at = strstr(origin, "://");
+	return at && strcasecmp(at + 3, host) == 0;
+}
+
+static int refuse(struct lws *wsi, unsigned status, const char *why)
+{
+	metric_add(METRIC_HANDSHAKES_REFUSED, 1);
+	log_info("WebSocket upgrade refused: %s", why);
+	lws_return_http_status(wsi, status, why);
+	return -1;
+}
+
+int ws_filter_handshake(struct lws *wsi)
+{
+	struct relay *relay = ws_relay(wsi);
+	char version[8], protocol[128], path[64];
+
+	if (relay->going_down)
+		return refuse(wsi, HTTP_STATUS_SERVICE_UNAVAILABLE, "the relay is going down");
+	if (!ws_header(wsi, WSI_TOKEN_GET_URI, path, sizeof(path)) || strcmp(path, "/ws") != 0)
+		return refuse(wsi, HTTP_STATUS_NOT_FOUND, "WebSocket is at /ws");
+	if (!ws_header(wsi, WSI_TOKEN_VERSION, version, sizeof(version)) ||
+	    strcmp(version, "13") != 0)
+		return refuse(wsi, 426, "Sec-WebSocket-Version 13 is wanted");
+	/* libwebsockets has chosen among several offered; none at all it takes for the first */
+	if (!ws_header(wsi, WSI_TOKEN_PROTOCOL, protocol, sizeof(protocol)) ||
+	    !strstr(protocol, PROTOCOL_NAME))
+		return refuse(wsi, HTTP_STATUS_BAD_REQUEST,
+			      "subprotocol " PROTOCOL_NAME " is wanted");
+	if (!origin_allowed(wsi))
+		return refuse(wsi, HTTP_STATUS_FORBIDDEN, "a page of another origin");
+	return 0;
+}

@@ -1,0 +1,142 @@
+/*
+ * The libwebsockets context: where it listens, what it speaks, how it runs and
+ * ends.
+ */
+#include "ws_server.h"
+
+#include <string.h>
+
+#include "log.h"
+#include "protocol_out.h"
+#include "ws_internal.h"
+
+/* Above the largest write there is, or libwebsockets cuts each write at 4 KB and copies the rest. */
+#define TX_PACKET_BYTES (1024 * 1024)
+/* Time a peer has for its request, and for answering our close. */
+#define HANDSHAKE_TIMEOUT_S 10
+
+static struct {
+	struct lws_context *context;
+	struct lws_vhost *vhost;
+	bool stopping;
+} server;
+
+/* The descriptor of our own loop, inside libwebsockets'. */
+static int loop_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
+			 size_t len)
+{
+	(void)wsi;
+	(void)user;
+	(void)in;
+	(void)len;
+	if (reason == LWS_CALLBACK_RAW_RX_FILE)
+		loop_dispatch();
+	return 0;
+}
+
+static struct lws_protocols protocols[] = {
+	/* first: what is not an upgrade, and upgrades that name no subprotocol */
+	{.name = "http", .callback = ws_http_callback, .tx_packet_size = TX_PACKET_BYTES},
+	{.name = PROTOCOL_NAME,
+	 .callback = ws_session_callback,
+	 .rx_buffer_size = 4096,
+	 .tx_packet_size = TX_PACKET_BYTES},
+	{.name = "loop", .callback = loop_callback},
+	{.name = NULL},
+};
+
+struct relay *ws_relay(struct lws *wsi)
+{
+	return lws_vhost_user(lws_get_vhost(wsi));
+}
+
+static void log_line(int level, const char *line)
+{
+	size_t len = strcspn(line, "\n");
+
+	if (level == LLL_ERR)
+		log_error("libwebsockets: %.*s", (int)len, line);
+	else
+		log_warning("libwebsockets: %.*s", (int)len, line);
+}
+
+/* On libuv lws_service() returns only when the context is destroyed, from inside a callback. */
+static void run(void *ctx)
+{
+	(void)ctx;
+	while (!server.stopping && lws_service(server.context, 0) >= 0)
+		;
+}
+
+static void stop(void *ctx)
+{
+	(void)ctx;
+	if (server.stopping)
+		return;
+	server.stopping = true;
+	lws_context_destroy(server.context);
+}
+
+static cs_status create(struct relay *relay, struct cs_error *err)
+{
+	const struct config *config = relay->config;
+	struct lws_context_creation_info info = {
+		.port = CONTEXT_PORT_NO_LISTEN_SERVER,
+		.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
+			   LWS_SERVER_OPTION_VALIDATE_UTF8 |
+			   LWS_SERVER_OPTION_FAIL_UPON_UNABLE_TO_BIND,
+		.gid = (gid_t)-1,
+		.uid = (uid_t)-1,
+		.timeout_secs = HANDSHAKE_TIMEOUT_S,
+		.user = relay,
+		.server_string = "clinic-relay",
+	};
+
+	protocols[0].per_session_data_size = ws_http_bytes();
+	protocols[1].per_session_data_size = ws_session_bytes();
+	server.context = lws_create_context(&info);
+	if (!server.context)
+		return cs_fail(err, CS_ERR_CONFIG, "cannot start libwebsockets with libuv");
+
+	info.vhost_name = "relay";
+	info.protocols = protocols;
+	info.iface = config->listen_address;
+	info.port = config->port;
+	if (!strchr(config->listen_address, ':'))
+		info.options |= LWS_SERVER_OPTION_DISABLE_IPV6;
+	server.vhost = lws_create_vhost(server.context, &info);
+	if (!server.vhost)
+		return cs_fail(err, CS_ERR_CONFIG, "cannot listen on %s port %d",
+			       config->listen_address, config->port);
+	return CS_OK;
+}
+
+cs_status ws_server_start(struct relay *relay, struct cs_error *err)
+{
+	lws_sock_file_fd_type fd;
+	cs_status st;
+
+	lws_set_log_level(LLL_ERR | LLL_WARN, log_line);
+	st = create(relay, err);
+	if (st != CS_OK)
+		return st;
+	fd.filefd = dup(loop_fd()); /* libwebsockets closes what it was given */
+	if (fd.filefd < 0 || !lws_adopt_descriptor_vhost(server.vhost, LWS_ADOPT_RAW_FILE_DESC, fd,
+							 "loop", NULL))
+		return cs_fail(err, CS_ERR_CONFIG, "cannot join the event loops");
+	loop_set_runner(run, stop, NULL);
+	return CS_OK;
+}
+
+int ws_server_port(void)
+{
+	return lws_get_vhost_listen_port(server.vhost);
+}
+
+void ws_server_close(void)
+{
+	if (server.context && !server.stopping)
+		lws_context_destroy(server.context);
+	server.context = NULL;
+	server.vhost = NULL;
+}

@@ -1,0 +1,204 @@
+/*
+ * One WebSocket, one device: bytes in to whole messages, frames out.
+ *
+ * Whatever has something to send calls session_wake(), which writes at once if
+ * the socket takes it (asking for WRITEABLE first costs a turn of the loop for
+ * every device and frame); only what is refused waits for WRITEABLE.
+ */
+#include <string.h>
+
+#include "auth.h"
+#include "clock.h"
+#include "log.h"
+#include "metrics.h"
+#include "ws_internal.h"
+#include "ws_server.h"
+
+/* One device must not hold the loop: so much per turn, then the others. */
+#define PUMP_MOST_BYTES (1024 * 1024)
+#define FRAGMENTS_MOST 1024
+
+struct session {
+	struct lws *wsi;
+	struct device *device;
+	struct dynbuf in;
+	unsigned fragments;
+	struct outgoing out;
+	uint64_t heard_ms; /* last sign of life */
+	uint64_t pinged_ms;
+	bool authorized;
+	bool ping_due;
+	bool choked;  /* the socket took no more; when it does again, the peer has read */
+	bool pumping; /* in pump(): what wakes us now is seen by its loop */
+	bool broken;
+};
+
+size_t ws_session_bytes(void)
+{
+	return sizeof(struct session);
+}
+
+void session_kill(void *session)
+{
+	struct session *s = session;
+
+	s->broken = true;
+	lws_set_timeout(s->wsi, PENDING_TIMEOUT_LAGGING, LWS_TO_KILL_ASYNC);
+}
+
+/* False: broken. */
+static bool pump(struct session *s)
+{
+	size_t budget = PUMP_MOST_BYTES;
+	uint64_t now_ms = clock_monotonic_ms();
+
+	while (!(s->choked = lws_send_pipe_choked(s->wsi)) && budget) {
+		size_t len;
+
+		if (s->ping_due) {
+			s->ping_due = false;
+			if (!ws_send_ping(s->wsi))
+				return false;
+			continue;
+		}
+		if (!s->out.frame)
+			s->out.frame = device_next(s->device, now_ms);
+		if (!s->out.frame)
+			break;
+		len = s->out.frame->len - s->out.at;
+		len = len < WS_CHUNK_BYTES ? len : WS_CHUNK_BYTES;
+		if (!ws_send_piece(s->wsi, &s->out))
+			return false;
+		budget -= len < budget ? len : budget;
+	}
+	/* more to send, or to close, which only its own WRITEABLE callback may do */
+	if (s->choked || !budget || s->out.frame || s->device->close_code)
+		lws_callback_on_writable(s->wsi);
+	return true;
+}
+
+void session_wake(void *session)
+{
+	struct session *s = session;
+
+	if (s->pumping || s->broken)
+		return;
+	s->pumping = true;
+	if (!pump(s))
+		session_kill(s);
+	s->pumping = false;
+}
+
+static int on_writeable(struct session *s)
+{
+	struct device *d = s->device;
+
+	if (s->broken)
+		return -1;
+	if (s->choked)
+		s->heard_ms = clock_monotonic_ms();
+	session_wake(s);
+	if (s->broken)
+		return -1;
+	if (d->close_code && !s->choked && !s->out.frame && !d->control_len) {
+		lws_close_reason(s->wsi, (enum lws_close_status)d->close_code,
+				 (unsigned char *)d->close_text, strlen(d->close_text));
+		return -1;
+	}
+	return 0;
+}
+
+static int close_now(struct session *s, int code, const char *text)
+{
+	lws_close_reason(s->wsi, (enum lws_close_status)code, (unsigned char *)text, strlen(text));
+	return -1;
+}
+
+static int on_receive(struct session *s, const char *bytes, size_t len)
+{
+	s->heard_ms = clock_monotonic_ms();
+	if (lws_frame_is_binary(s->wsi))
+		return close_now(s, CLOSE_NOT_TEXT, "text frames only");
+	if (!dynbuf_add(&s->in, bytes, len) || ++s->fragments > FRAGMENTS_MOST)
+		return close_now(s, CLOSE_TOO_LARGE, "the message is too large");
+	if (!lws_is_final_fragment(s->wsi) || lws_remaining_packet_payload(s->wsi))
+		return 0;
+	device_receive(s->device, s->in.data ? s->in.data : "", s->in.len, s->heard_ms);
+	/* it may have held the access code */
+	if (s->in.data)
+		explicit_bzero(s->in.data, s->in.len);
+	dynbuf_free(&s->in);
+	s->fragments = 0;
+	return 0;
+}
+
+static int on_established(struct session *s, struct lws *wsi)
+{
+	struct relay *relay = ws_relay(wsi);
+	char authorization[600];
+	bool authorized = ws_header(wsi, WSI_TOKEN_HTTP_AUTHORIZATION, authorization,
+				    sizeof(authorization)) &&
+			  auth_header_good(relay->config->access_code, authorization);
+
+	memset(s, 0, sizeof(*s));
+	explicit_bzero(authorization, sizeof(authorization));
+	s->wsi = wsi;
+	s->heard_ms = s->pinged_ms = clock_monotonic_ms();
+	dynbuf_init(&s->in, (size_t)relay->config->max_message_bytes);
+	s->device = relay_device_open(relay, s, authorized);
+	return s->device ? 0 : -1;
+}
+
+static void on_closed(struct session *s)
+{
+	if (!s->device)
+		return;
+	relay_device_close(ws_relay(s->wsi), s->device);
+	s->device = NULL;
+	frame_unref(s->out.frame);
+	dynbuf_free(&s->in);
+}
+
+void session_tick(void *session, uint64_t now_ms)
+{
+	struct session *s = session;
+	const struct config *config = ws_relay(s->wsi)->config;
+
+	if (now_ms - s->heard_ms >= (uint64_t)config->dead_after_s * 1000) {
+		log_info("device \"%s\" is silent for %d s: dropped", s->device->info.device_id,
+			 config->dead_after_s);
+		metric_add(METRIC_DEAD_LINKS, 1);
+		session_kill(s);
+		return;
+	}
+	if (now_ms - s->pinged_ms >= (uint64_t)config->ping_interval_s * 1000) {
+		s->pinged_ms = now_ms;
+		s->ping_due = true;
+		session_wake(s);
+	}
+}
+
+int ws_session_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
+			size_t len)
+{
+	struct session *s = user;
+
+	switch (reason) {
+	case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
+		return ws_filter_handshake(wsi);
+	case LWS_CALLBACK_ESTABLISHED:
+		return on_established(s, wsi);
+	case LWS_CALLBACK_RECEIVE:
+		return s->device ? on_receive(s, in, len) : -1;
+	case LWS_CALLBACK_RECEIVE_PONG:
+		s->heard_ms = clock_monotonic_ms();
+		return 0;
+	case LWS_CALLBACK_SERVER_WRITEABLE:
+		return s->device ? on_writeable(s) : -1;
+	case LWS_CALLBACK_CLOSED:
+		on_closed(s);
+		return 0;
+	default:
+		return 0;
+	}
+}
