@@ -30,9 +30,6 @@ CREATE TABLE clinic_sync.retired (
 );
 COMMENT ON TABLE clinic_sync.retired IS 'names of publications that ended, kept while a batch may name them';
 
-CREATE SEQUENCE clinic_sync.change_log_seq AS bigint CACHE 1;
-COMMENT ON SEQUENCE clinic_sync.change_log_seq IS 'orders the rows of the change log';
-
 /* The log of segment N is the table clinic_sync.change_log_N. */
 CREATE TABLE clinic_sync.segment (
 	id         int PRIMARY KEY,

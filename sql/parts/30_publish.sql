@@ -301,27 +301,26 @@ COMMENT ON FUNCTION clinic_sync.has_rows(regclass) IS 'internal: false only if t
  * are.  Row triggers of partitions are clones that PostgreSQL makes and drops
  * itself; TRUNCATE triggers are not inherited, each partition gets its own.
  */
-CREATE FUNCTION clinic_sync.capture_triggers(publication int DEFAULT NULL)
-	RETURNS TABLE (publication_id int, root regclass, relation regclass, trigger name, cloned boolean, enabled "char")
+CREATE FUNCTION clinic_sync.capture_triggers(root regclass)
+	RETURNS TABLE (relation regclass, trigger name, cloned boolean, enabled "char")
 	LANGUAGE sql STABLE
 BEGIN ATOMIC
-	SELECT p.id, p.relation, m.relid, w.name, w.name = '!clinic_sync' AND m.relid <> p.relation, g.tgenabled
-	FROM clinic_sync.publication p
-	CROSS JOIN LATERAL (
-		SELECT p.relation AS relid
-		UNION SELECT t.relid FROM pg_partition_tree(p.relation) t
-	) m
+	SELECT m.relid, w.name, w.name = '!clinic_sync' AND m.relid <> root, g.tgenabled
+	FROM (SELECT root AS relid UNION SELECT t.relid FROM pg_partition_tree(root) t) m
 	CROSS JOIN (VALUES ('!clinic_sync'::name, 'clinic_sync.capture_row()'::regprocedure),
 		('!clinic_sync_truncate', 'clinic_sync.capture_truncate()')) w(name, function)
 	LEFT JOIN pg_trigger g ON g.tgrelid = m.relid AND g.tgname = w.name AND g.tgfoid = w.function
-	WHERE (capture_triggers.publication IS NULL OR p.id = capture_triggers.publication)
-		AND EXISTS (SELECT FROM pg_class c WHERE c.oid = p.relation);
+	WHERE EXISTS (SELECT FROM pg_class c WHERE c.oid = root);
 END;
-COMMENT ON FUNCTION clinic_sync.capture_triggers(int) IS
-	'internal: the capture triggers published tables should have; enabled is NULL where one is missing';
+COMMENT ON FUNCTION clinic_sync.capture_triggers(regclass) IS
+	'internal: the capture triggers a published table should have; enabled is NULL where one is missing';
 
-/* Creates missing triggers (if asked) and enables those that are not ENABLE ALWAYS; returns how many. */
-CREATE FUNCTION clinic_sync.set_triggers(publication int, create_missing boolean) RETURNS int
+/*
+ * Creates missing triggers (if asked) and enables those that are not ENABLE
+ * ALWAYS; returns how many.  One ALTER TABLE for all of a table's triggers, or
+ * our own event trigger would find the second one not yet enabled.
+ */
+CREATE FUNCTION clinic_sync.set_triggers(root regclass, create_missing boolean) RETURNS int
 	LANGUAGE plpgsql
 	SET search_path = pg_catalog, pg_temp
 	SET client_min_messages = warning
@@ -332,31 +331,29 @@ DECLARE
 BEGIN
 	IF create_missing THEN
 		FOR t IN
-			SELECT * FROM clinic_sync.capture_triggers(publication) c
-			WHERE c.enabled IS NULL AND NOT c.cloned ORDER BY c.relation
+			SELECT * FROM clinic_sync.capture_triggers(root) c
+			WHERE c.enabled IS NULL AND NOT c.cloned ORDER BY c.relation, c.trigger
 		LOOP
-			IF t.trigger = '!clinic_sync' THEN
-				EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION clinic_sync.capture_row()',
-					t.trigger, t.relation);
-			ELSE
-				EXECUTE format('CREATE TRIGGER %I AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION clinic_sync.capture_truncate()',
-					t.trigger, t.relation);
-			END IF;
-			done := done + 1;
+			EXECUTE format(CASE t.trigger
+				WHEN '!clinic_sync' THEN 'CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s
+					FOR EACH ROW EXECUTE FUNCTION clinic_sync.capture_row()'
+				ELSE 'CREATE TRIGGER %I AFTER TRUNCATE ON %s
+					FOR EACH STATEMENT EXECUTE FUNCTION clinic_sync.capture_truncate()' END, t.trigger, t.relation);
 		END LOOP;
 	END IF;
 	FOR t IN
-		SELECT * FROM clinic_sync.capture_triggers(publication) c
-		WHERE c.enabled <> 'A' ORDER BY c.cloned, c.relation
+		SELECT c.relation, string_agg(format('ENABLE ALWAYS TRIGGER %I', c.trigger), ', ') AS actions, count(*)::int AS number
+		FROM clinic_sync.capture_triggers(root) c
+		WHERE c.enabled <> 'A' GROUP BY c.relation ORDER BY c.relation
 	LOOP
-		EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', t.relation, t.trigger);
-		done := done + 1;
+		EXECUTE format('ALTER TABLE ONLY %s %s', t.relation, t.actions);
+		done := done + t.number;
 	END LOOP;
 	RETURN done;
 END
 $$;
-COMMENT ON FUNCTION clinic_sync.set_triggers(int, boolean) IS
-	'internal: creates and enables the capture triggers of a publication';
+COMMENT ON FUNCTION clinic_sync.set_triggers(regclass, boolean) IS
+	'internal: creates and enables the capture triggers of a table';
 
 CREATE FUNCTION clinic_sync.drop_triggers(relation regclass) RETURNS void
 	LANGUAGE plpgsql
@@ -401,11 +398,12 @@ BEGIN
 	PERFORM clinic_sync.require_owner(relation);
 	PERFORM clinic_sync.refuse_problems(relation, event, exclude_columns);
 
+	-- triggers first: until the publication is there our event triggers do not look at them
+	PERFORM clinic_sync.set_triggers(relation, true);
 	object := clinic_sync.schema_object(relation, event, exclude_columns, 1);
 	INSERT INTO clinic_sync.publication (relation, event, excluded, schema_version, schema, leaves, name)
 	VALUES (relation, event, exclude_columns, 1, object, clinic_sync.partitions(relation), object ->> 'table')
 	RETURNING id INTO new_id;
-	PERFORM clinic_sync.set_triggers(new_id, true);
 	PERFORM clinic_sync.grant_columns(new_id);
 	PERFORM clinic_sync.forget_caches();
 
@@ -463,9 +461,9 @@ BEGIN
 			HINT = 'The view clinic_sync.tables lists what is.';
 	END IF;
 	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
-	PERFORM clinic_sync.drop_triggers(relation);
 	PERFORM clinic_sync.revoke_columns(old.id);
 	PERFORM clinic_sync.retire(old.id);
+	PERFORM clinic_sync.drop_triggers(relation);
 END
 $$;
 COMMENT ON FUNCTION clinic_sync.unpublish(regclass) IS

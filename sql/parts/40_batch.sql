@@ -121,6 +121,8 @@ DECLARE
 	now_current clinic_sync.segment;
 	log_table regclass;
 BEGIN
+	-- seal first: a segment closed in this very transaction may still be written to
+	PERFORM clinic_sync.seal_closed();
 	SELECT s.* INTO now_current FROM clinic_sync.segment s WHERE s.state = 'current';
 	log_table := format('clinic_sync.change_log_%s', now_current.id)::regclass;
 	IF pg_relation_size(log_table) > 0 AND (
@@ -129,7 +131,6 @@ BEGIN
 	THEN
 		PERFORM clinic_sync.new_segment();
 	END IF;
-	PERFORM clinic_sync.seal_closed();
 END
 $$;
 COMMENT ON FUNCTION clinic_sync.tend_segments() IS 'internal: rotates and seals segments of the change log';
@@ -190,18 +191,10 @@ CREATE FUNCTION clinic_sync.start_new_history() RETURNS boolean
 AS $$
 DECLARE
 	old int;
-	waiting boolean := false;
 	next_batch bigint := coalesce((SELECT b.id FROM clinic_sync.last_batch() b), 0) + 1;
 BEGIN
-	-- at most one lost segment may be waiting, or a long transaction would make us rotate for ever
-	IF EXISTS (SELECT FROM clinic_sync.log_lost l JOIN clinic_sync.segment s ON s.id = l.segment WHERE s.state = 'current')
-		AND NOT EXISTS (SELECT FROM clinic_sync.log_lost l JOIN clinic_sync.segment s ON s.id = l.segment WHERE s.state <> 'current')
-	THEN
-		PERFORM clinic_sync.new_segment();
-	END IF;
 	FOR old IN SELECT s.id FROM clinic_sync.segment s WHERE s.state <> 'current' ORDER BY s.id LOOP
 		IF NOT clinic_sync.seal_segment(old) THEN
-			waiting := true;
 			CONTINUE;
 		END IF;
 		DELETE FROM clinic_sync.log_lost l WHERE l.segment = old;
@@ -210,12 +203,18 @@ BEGIN
 			PERFORM clinic_sync.drop_segment(old);
 		END IF;
 	END LOOP;
+	-- not while one waits already, or a long transaction would make us begin segments for ever
+	IF EXISTS (SELECT FROM clinic_sync.log_lost l JOIN clinic_sync.segment s ON s.id = l.segment WHERE s.state = 'current')
+		AND NOT EXISTS (SELECT FROM clinic_sync.log_lost l JOIN clinic_sync.segment s ON s.id = l.segment WHERE s.state <> 'current')
+	THEN
+		PERFORM clinic_sync.new_segment();
+	END IF;
 	-- old cursors are refused from now on, whether all segments could go or not
 	UPDATE clinic_sync.history h
 	SET floor_batch = next_batch, floor_reason = 'log_overflow', floor_at = clock_timestamp(),
 		new_histories = h.new_histories + (h.floor_batch <> next_batch OR h.floor_reason <> 'log_overflow')::int
 	WHERE h.floor_batch <> next_batch OR h.floor_reason <> 'log_overflow';
-	RETURN NOT waiting;
+	RETURN NOT EXISTS (SELECT FROM clinic_sync.log_lost);
 END
 $$;
 COMMENT ON FUNCTION clinic_sync.start_new_history() IS

@@ -184,7 +184,7 @@ BEGIN
 		END IF;
 	END LOOP;
 	UPDATE clinic_sync.publication q SET leaves = now_there WHERE q.id = p.id;
-	PERFORM clinic_sync.set_triggers(p.id, true);
+	PERFORM clinic_sync.set_triggers(p.relation, true);
 	PERFORM clinic_sync.forget_caches();
 	IF changed THEN
 		PERFORM clinic_sync.log_append(p.id, 'r', NULL, NULL);
@@ -230,10 +230,9 @@ BEGIN
 	LOOP
 		PERFORM clinic_sync.follow_table(pub);
 		-- DISABLE TRIGGER, or ENABLE TRIGGER ALL, which takes ALWAYS away
-		IF clinic_sync.set_triggers(pub, false) > 0 THEN
-			PERFORM clinic_sync.log_append(p.id, 'r', NULL, NULL)
-			FROM clinic_sync.publication p WHERE p.id = pub;
-		END IF;
+		PERFORM clinic_sync.log_append(p.id, 'r', NULL, NULL)
+		FROM clinic_sync.publication p
+		WHERE p.id = pub AND clinic_sync.set_triggers(p.relation, false) > 0;
 	END LOOP;
 	-- ALTER TYPE ... RENAME VALUE and changes of row types show in every row without touching one
 	FOR pub IN
@@ -338,16 +337,17 @@ DECLARE
 BEGIN
 	repaired := 0;
 	FOR broken IN
-		SELECT DISTINCT c.publication_id AS id, c.root FROM clinic_sync.capture_triggers() c
-		WHERE c.enabled IS DISTINCT FROM 'A' ORDER BY c.publication_id
+		SELECT p.id, p.relation FROM clinic_sync.publication p
+		WHERE EXISTS (SELECT FROM clinic_sync.capture_triggers(p.relation) c WHERE c.enabled IS DISTINCT FROM 'A')
+		ORDER BY p.id
 	LOOP
 		BEGIN
-			EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', broken.root);
+			EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', broken.relation);
 			-- a table that lost its key meanwhile stays broken: the view tables says so
 			CONTINUE WHEN EXISTS (SELECT FROM clinic_sync.publication p
 				CROSS JOIN LATERAL clinic_sync.publish_problems(p.relation, p.event, p.excluded) x
 				WHERE p.id = broken.id AND x.code <> '42710');
-			IF clinic_sync.set_triggers(broken.id, true) > 0 THEN
+			IF clinic_sync.set_triggers(broken.relation, true) > 0 THEN
 				PERFORM clinic_sync.log_append(broken.id, 'r', NULL, NULL);
 				PERFORM clinic_sync.follow_table(broken.id);
 				repaired := repaired + 1;
@@ -388,7 +388,7 @@ BEGIN
 			WHEN 'D' THEN 'is disabled' WHEN 'O' THEN 'does not fire in sessions with session_replication_role = replica'
 			WHEN 'R' THEN 'fires only in sessions with session_replication_role = replica' ELSE 'is missing' END
 			|| ': clinic_sync.repair() sets it right')
-		FROM clinic_sync.capture_triggers(pub) c WHERE c.enabled IS DISTINCT FROM 'A' ORDER BY c.relation, c.trigger;
+		FROM clinic_sync.capture_triggers(root) c WHERE c.enabled IS DISTINCT FROM 'A' ORDER BY c.relation, c.trigger;
 	RETURN QUERY
 		SELECT 'logging stopped because the change log reached clinic_sync.log_hard_bytes: no relay cuts batches'
 		WHERE EXISTS (SELECT FROM clinic_sync.log_lost);
