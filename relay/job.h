@@ -60,6 +60,8 @@ struct snapshot_wait *job_start_snapshot(const char *tables, const struct cursor
 					 bool *answered);
 /* No event comes any more; the build goes on for the next who asks. Accepts NULL. */
 void snapshot_cancel(struct snapshot_wait *w);
+/* A file that was handed out before, for a download that goes on; NULL: gone. */
+const struct snapshot *snapshot_by_etag(const char *etag);
 /* The server's history changed: no file of before may be served. */
 void snapshot_forget_all(void);
 

@@ -20,10 +20,10 @@
 #include <libpq-fe.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "log.h"
 #include "pq_feed.h"
+#include "pq_report.h"
 #include "ws_loop.h"
 
 /* A doorbell that brings nothing can be rung by anybody: from so many in a row on they wait. */
@@ -207,14 +207,18 @@ static void on_proof(void *ctx, const struct pq_answer *answer)
 		round_page();
 }
 
+/*
+ * relay_report() always writes; set_config() after it makes sure that its commit
+ * waits, whatever settings stand in between.
+ */
 static void round_prove(void)
 {
-	char text[512];
-	const char *params[] = {text};
+	const char *params[2];
 
-	snprintf(text, sizeof(text), "{\"id\":\"%s\",\"version\":\"%s\",\"pid\":%ld}",
-		 reader.owner.relay_id, CLINIC_SYNC_VERSION, (long)getpid());
-	ask("SELECT clinic_sync.relay_report($1::jsonb, NULL)", 1, params, on_proof);
+	pq_report_texts(&params[0], &params[1]);
+	ask("SELECT clinic_sync.relay_report($1::pg_catalog.jsonb, $2::pg_catalog.jsonb),"
+	    " pg_catalog.set_config('synchronous_commit', 'on', true)",
+	    2, params, on_proof);
 }
 
 static void on_look(void *ctx, const struct pq_answer *answer)

@@ -6,7 +6,6 @@
 
 struct pq_reader_owner {
 	const struct config *config;
-	const char *relay_id;
 	struct upstream_status *status; /* the reader keeps its part up to date */
 	const struct upstream_events *events;
 	void *ctx;

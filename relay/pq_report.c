@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "log.h"
 #include "pq_link.h"
@@ -20,7 +21,8 @@
 #define REPAIR_INTERVAL_MS 1000
 #define PRUNE_INTERVAL_MS 10000
 
-#define REPORT_SETTINGS "-c statement_timeout=60000 -c lock_timeout=2000"
+/* Nothing here needs to survive a crash, and nothing may wait for a missing standby. */
+#define REPORT_SETTINGS "-c statement_timeout=60000 -c lock_timeout=2000 -c synchronous_commit=off"
 
 struct duty {
 	const char *name;
@@ -37,6 +39,7 @@ static struct reporter {
 	struct loop_timer timer;
 	struct duty duties[DUTY_COUNT];
 	struct duty *current;
+	char first_json[256]; /* before anybody said more */
 	char *relay_json;
 	char *devices_json;
 	void (*on_stopped)(void); /* not NULL: stopping */
@@ -169,6 +172,9 @@ cs_status pq_report_start(const struct config *config, const char *relay_id, str
 	memset(&reporter, 0, sizeof(reporter));
 	reporter.config = config;
 	reporter.relay_id = relay_id;
+	snprintf(reporter.first_json, sizeof(reporter.first_json),
+		 "{\"id\":\"%s\",\"version\":\"%s\",\"pid\":%ld}", relay_id, CLINIC_SYNC_VERSION,
+		 (long)getpid());
 	reporter.duties[DUTY_REPAIR].name = "repair()";
 	reporter.duties[DUTY_REPORT].name = "relay_report()";
 	reporter.duties[DUTY_PRUNE].name = "prune()";
@@ -198,6 +204,12 @@ bool pq_report_set(const char *relay_json, const char *devices_json)
 	if (is_first)
 		next_duty(NULL);
 	return true;
+}
+
+void pq_report_texts(const char **relay_json, const char **devices_json)
+{
+	*relay_json = reporter.relay_json ? reporter.relay_json : reporter.first_json;
+	*devices_json = reporter.devices_json ? reporter.devices_json : "[]";
 }
 
 static void on_limit(void *ctx)

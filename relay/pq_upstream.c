@@ -40,7 +40,6 @@ cs_status upstream_start(const struct config *config, const char *relay_id,
 {
 	struct pq_reader_owner owner = {
 		.config = config,
-		.relay_id = upstream.relay_id,
 		.status = &upstream.status,
 		.events = events,
 		.ctx = ctx,

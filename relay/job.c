@@ -1,0 +1,125 @@
+/*
+ * Digest jobs and what all jobs share; see job.h.  Snapshots are in
+ * job_snapshot.c.
+ */
+#include "job.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "job_orders.h"
+#include "job_process.h"
+#include "job_snapshot.h"
+#include "log.h"
+
+/* Each holds a connection and a scan of the database. */
+#define DIGESTS_MOST 4
+
+struct job {
+	struct job *prev, *next;
+	struct job_process *process;
+	const struct digest_events *events;
+	void *ctx;
+	bool done; /* the last line was the good one */
+};
+
+static struct {
+	const struct config *config;
+	struct job *first;
+	int count;
+} jobs;
+
+void job_init(const struct config *config)
+{
+	memset(&jobs, 0, sizeof(jobs));
+	jobs.config = config;
+	job_snapshot_init(config);
+}
+
+void job_close(void)
+{
+	while (jobs.first)
+		job_cancel(jobs.first);
+	job_snapshot_close();
+}
+
+static void unlink_job(struct job *j)
+{
+	if (j->prev)
+		j->prev->next = j->next;
+	else
+		jobs.first = j->next;
+	if (j->next)
+		j->next->prev = j->prev;
+	jobs.count--;
+}
+
+static void on_line(void *ctx, char *line, size_t len)
+{
+	struct job *j = ctx;
+
+	j->done = strcmp(line, "{\"done\":true}") == 0;
+	j->events->on_line(j->ctx, line, len);
+}
+
+static void on_end(void *ctx)
+{
+	struct job *j = ctx;
+
+	unlink_job(j);
+	j->events->on_end(j->ctx, j->done);
+	free(j);
+}
+
+static const struct job_process_events process_events = {.on_line = on_line, .on_end = on_end};
+
+struct job *job_start_digest(const char *tables, bool rows, const struct digest_events *events,
+			     void *ctx)
+{
+	struct job_orders orders = {
+		.kind = JOB_DIGEST, .dsn = jobs.config->dsn, .tables = tables, .rows = rows};
+	struct job *j;
+	char *text;
+
+	if (jobs.count >= DIGESTS_MOST)
+		return NULL;
+	j = calloc(1, sizeof(*j));
+	text = job_orders_print(&orders);
+	if (!j || !text)
+		goto fail;
+	j->events = events;
+	j->ctx = ctx;
+	j->process = job_process_start(text, jobs.config->job_timeout_s, &process_events, j);
+	if (!j->process)
+		goto fail;
+	free(text);
+	j->next = jobs.first;
+	if (j->next)
+		j->next->prev = j;
+	jobs.first = j;
+	jobs.count++;
+	return j;
+fail:
+	free(text);
+	free(j);
+	return NULL;
+}
+
+void job_pause(struct job *j)
+{
+	job_process_pause(j->process);
+}
+
+void job_resume(struct job *j)
+{
+	job_process_resume(j->process);
+}
+
+void job_cancel(struct job *j)
+{
+	if (!j)
+		return;
+	unlink_job(j);
+	job_process_kill(j->process);
+	free(j);
+}

@@ -1,0 +1,79 @@
+/* Orders of a job and lists of table names; see job_orders.h. */
+#include "job_orders.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dynbuf.h"
+
+#define LIST_NAMES_MOST 256
+#define LIST_MOST_BYTES 16384
+
+char *job_orders_print(const struct job_orders *o)
+{
+	json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:b}", "job",
+				   o->kind == JOB_DIGEST ? "digest" : "snapshot", "dsn", o->dsn,
+				   "tables", o->tables ? o->tables : "", "path",
+				   o->path ? o->path : "", "rows", (int)o->rows);
+	char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+
+	json_decref(object);
+	return text;
+}
+
+bool job_list_has(const char *list, const char *name)
+{
+	size_t len = strlen(name);
+
+	if (!list || !*list)
+		return true;
+	for (const char *at = list; at; at = strchr(at, ',')) {
+		at += *at == ',';
+		if (strncmp(at, name, len) == 0 && (at[len] == ',' || at[len] == '\0'))
+			return true;
+	}
+	return false;
+}
+
+size_t job_list_length(const char *list)
+{
+	size_t n = list && *list;
+
+	for (; n && *list; list++)
+		n += *list == ',';
+	return n;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+char *job_list_normalize(const char *list)
+{
+	char *names[LIST_NAMES_MOST];
+	char *copy = strdup(list ? list : "");
+	char *rest = copy;
+	struct dynbuf out;
+	size_t count = 0;
+
+	dynbuf_init(&out, LIST_MOST_BYTES);
+	if (!copy)
+		return NULL;
+	for (char *name; count < LIST_NAMES_MOST && (name = strsep(&rest, ",")) != NULL;)
+		names[count++] = name;
+	qsort(names, count, sizeof(names[0]), compare_names);
+	dynbuf_adds(&out, "");
+	for (size_t i = 0; i < count; i++) {
+		if (i > 0 && strcmp(names[i], names[i - 1]) == 0)
+			continue;
+		dynbuf_adds(&out, out.len ? "," : "");
+		dynbuf_adds(&out, names[i]);
+	}
+	free(copy);
+	if (!out.failed && !rest)
+		return out.data;
+	dynbuf_free(&out);
+	return NULL;
+}

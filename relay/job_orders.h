@@ -1,0 +1,36 @@
+/* What a job is told, as JSON on its standard input. */
+#ifndef CLINIC_RELAY_JOB_ORDERS_H
+#define CLINIC_RELAY_JOB_ORDERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "status.h"
+
+enum job_kind { JOB_SNAPSHOT, JOB_DIGEST };
+
+struct job_orders {
+	enum job_kind kind;
+	const char *dsn;
+	const char *tables; /* comma list; NULL or "": all */
+	const char *path;   /* JOB_SNAPSHOT: the file to make */
+	bool rows;	    /* JOB_DIGEST: one line for each row as well */
+};
+
+/* malloc'ed text, NULL: out of memory. */
+char *job_orders_print(const struct job_orders *o);
+
+/* The list sorted and without repetitions, malloc'ed; NULL: out of memory. */
+char *job_list_normalize(const char *list);
+/* True if name is in the comma list; every name is in an empty one. */
+bool job_list_has(const char *list, const char *name);
+/* How many names the list has. */
+size_t job_list_length(const char *list);
+
+/*
+ * The whole life of a job (`clinic-relay --job`): orders from standard input,
+ * lines to standard output.  Returns the exit code.
+ */
+int job_main(void);
+
+#endif

@@ -1,0 +1,42 @@
+/*
+ * A consistent view of the database exactly at a batch, for jobs (which may wait).
+ *
+ * One connection cuts a batch and exports that very snapshot, another imports
+ * it; then the first commits, and only if that commit is clean may the view be
+ * used: the batch is proven.  Reading goes on outside the batcher's lock.
+ */
+#ifndef CLINIC_RELAY_PQ_CUT_H
+#define CLINIC_RELAY_PQ_CUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "cursor.h"
+#include "schema.h"
+#include "status.h"
+
+struct pg_conn;
+
+struct pq_table {
+	char *relation; /* for SQL: qualified and quoted */
+	struct schema *schema;
+	char *query;	      /* rows, canonical texts in the schema's column order */
+	char *oversize_query; /* keys of the rows that query leaves out; NULL: none can be */
+};
+
+struct pq_cut {
+	struct pg_conn *conn; /* in a READ ONLY transaction on the batch's snapshot */
+	char cursor[CURSOR_TEXT_BYTES];
+	struct pq_table *tables;
+	size_t table_count;
+};
+
+/* tables: comma list, "" all.  *no_such_table: the list names one that is not published. */
+cs_status pq_cut_open(const char *dsn, const char *role, const char *tables, struct pq_cut *out,
+		      bool *no_such_table, struct cs_error *err) CS_CHECKED;
+void pq_cut_close(struct pq_cut *c);
+
+/* Fill err from a failed statement: primary message and SQLSTATE, no detail (it may hold data). */
+cs_status pq_cut_fail(struct pg_conn *conn, const char *what, struct cs_error *err);
+
+#endif
