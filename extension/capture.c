@@ -13,7 +13,8 @@
  *
  * 3. In every other case what is logged is the row's present state: `p` with
  *	  the row that has the key now, `p` without data if none has.  Whatever the
- *	  order of the calls, the last one for a key then says what is true.
+ *	  order of the calls, the last one for a key then says what is true, and
+ *	  `u` and `d` are only said of rows that a cache has at that point.
  *
  * 4. A change of the key is the end of the old key and the present state of
  *	  the new one.  Two keys are the same if their canonical texts are.
@@ -98,6 +99,9 @@ require_after_truncate(FunctionCallInfo fcinfo)
  * Parts of a change.
  */
 
+/* The transaction that has last logged a key as absent in an uncertain way. */
+static FullTransactionId absent_in = {0};
+
 /* The row that stands under its key now, or the news that none does. */
 static void
 log_present(CsPublication *pub, text *key, TupleTableSlot *present)
@@ -106,6 +110,7 @@ log_present(CsPublication *pub, text *key, TupleTableSlot *present)
 
 	if (present == NULL)
 	{
+		absent_in = GetTopFullTransactionId();
 		cs_log_append(pub->id, CS_OP_PUT, key, NULL);
 		return;
 	}
@@ -121,14 +126,21 @@ log_present_of(CsPublication *pub, Relation rel, TupleTableSlot *row)
 	log_present(pub, cs_row_key(pub, row), cs_present_row(pub, rel, row));
 }
 
-/* A version was deleted, or has got another key. */
+/*
+ * A version was deleted, or has got another key.
+ *
+ * `d` says that caches have the row.  They have not if the key was used again
+ * and freed since, and that was logged first: so once this transaction has
+ * logged any key as absent, it says it in the form that holds in both cases.
+ */
 static void
 log_end_of(CsPublication *pub, Relation rel, TupleTableSlot *old, bool old_is_ours)
 {
 	text	   *key = cs_row_key(pub, old);
 	TupleTableSlot *present = cs_present_row(pub, rel, old);
 
-	if (present == NULL && !old_is_ours)
+	if (present == NULL && !old_is_ours &&
+		!FullTransactionIdEquals(absent_in, GetTopFullTransactionId()))
 		cs_log_append(pub->id, CS_OP_DELETE, key, NULL);
 	else
 		log_present(pub, key, present);
