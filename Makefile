@@ -5,7 +5,7 @@
 #   make check          everything that is tested
 #   make lint           what a machine can say about the source
 #   make clean          remove what was built
-#   make help           this list and the goals of tests, benches and packaging
+#   make help           this list and the goals of tests, benches and packaging; V=1 shows commands
 
 VERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" clinic_sync.control)
 PG_CONFIG ?= pg_config
@@ -46,6 +46,9 @@ RELAY_SRC := $(wildcard relay/*.c)
 CACHE_SRC := $(wildcard client/cache_*.c)
 CLI_SRC := $(filter-out $(CACHE_SRC),$(wildcard client/*.c))
 
+# One short line a step; V=1 shows the commands.
+say = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
+
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 COMMON_OBJ := $(call obj,$(COMMON_SRC))
 RELAY_OBJ := $(call obj,$(RELAY_SRC))
@@ -62,7 +65,7 @@ all: extension programs
 
 # ---- the extension, by PGXS -------------------------------------------------
 
-PGXS_MAKE = +@$(MAKE) --no-print-directory -f extension/pgxs.mk PG_CONFIG=$(PG_CONFIG)
+PGXS_MAKE = +@$(MAKE) --no-print-directory $(if $(V),,-s) -f extension/pgxs.mk PG_CONFIG=$(PG_CONFIG)
 
 extension:
 	$(PGXS_MAKE)
@@ -73,26 +76,26 @@ programs: $(RELAY) $(CACHE) $(LIB_A) $(LIB_SO)
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_OWN) $(CPPFLAGS_OWN) $(PQ_CFLAGS) $(WS_CFLAGS) $(CFLAGS) -c $< -o $@
+	$(call say,CC)$(CC) $(CFLAGS_OWN) $(CPPFLAGS_OWN) $(PQ_CFLAGS) $(WS_CFLAGS) $(CFLAGS) -c $< -o $@
 
 -include $(patsubst %.o,%.d,$(COMMON_OBJ) $(RELAY_OBJ) $(CACHE_OBJ) $(CLI_OBJ))
 
 $(RELAY): $(RELAY_OBJ) $(COMMON_OBJ)
 	@mkdir -p $(@D)
-	$(CC) $(SANITIZE) $(LDFLAGS) $^ $(PQ_LIBS) $(WS_LIBS) $(JSON_LIBS) $(SQLITE_LIBS) -lm -o $@
+	$(call say,LD)$(CC) $(SANITIZE) $(LDFLAGS) $^ $(PQ_LIBS) $(WS_LIBS) $(JSON_LIBS) $(SQLITE_LIBS) -lm -o $@
 
 $(CACHE): $(CLI_OBJ) $(LIB_A)
 	@mkdir -p $(@D)
-	$(CC) $(SANITIZE) $(LDFLAGS) $(CLI_OBJ) $(LIB_A) $(WS_LIBS) $(JSON_LIBS) $(SQLITE_LIBS) -lm -o $@
+	$(call say,LD)$(CC) $(SANITIZE) $(LDFLAGS) $(CLI_OBJ) $(LIB_A) $(WS_LIBS) $(JSON_LIBS) $(SQLITE_LIBS) -lm -o $@
 
 $(LIB_A): $(CACHE_OBJ) $(COMMON_OBJ)
 	@mkdir -p $(@D)
-	rm -f $@ && $(AR) rcs $@ $^
+	$(call say,AR)rm -f $@ && $(AR) rcs $@ $^
 
 $(LIB_SO): $(CACHE_OBJ) $(COMMON_OBJ)
 	@mkdir -p $(@D)
-	$(CC) $(SANITIZE) $(LDFLAGS) -shared -Wl,-soname,$(@F) $^ $(JSON_LIBS) $(SQLITE_LIBS) -lcrypto -lm -o $@
-	ln -sf $(@F) $(BUILD)/lib/libclinic_cache.so
+	$(call say,LD)$(CC) $(SANITIZE) $(LDFLAGS) -shared -Wl,-soname,$(@F) $^ $(JSON_LIBS) $(SQLITE_LIBS) -lcrypto -lm -o $@
+	@ln -sf $(@F) $(BUILD)/lib/libclinic_cache.so
 
 # ---- the rest, one file per subject -----------------------------------------
 

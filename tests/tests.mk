@@ -76,7 +76,7 @@ TEST_LIBS = $(PQ_LIBS) $(WS_LIBS) $(JSON_LIBS) $(SQLITE_LIBS) -lm
 unit-programs: $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT_TESTS))
 $(BUILD)/unit/%: tests/unit/%.c $$(call objects_of,$$*)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_OWN) $(CPPFLAGS_OWN) -Irelay -Iclient $(PQ_CFLAGS) $(CFLAGS) $(LDFLAGS) \
+	$(call say,CC)$(CC) $(CFLAGS_OWN) $(CPPFLAGS_OWN) -Irelay -Iclient $(PQ_CFLAGS) $(CFLAGS) $(LDFLAGS) \
 		-MF $@.d $(filter %.c %.o,$^) $(TEST_LIBS) -lcmocka -o $@
 
 # ---- fuzzing ------------------------------------------------------------------
@@ -84,7 +84,7 @@ $(BUILD)/unit/%: tests/unit/%.c $$(call objects_of,$$*)
 fuzz-programs: $(patsubst tests/fuzz/%.c,$(BUILD)/bin/%,$(FUZZ_TESTS))
 $(BUILD)/bin/%: tests/fuzz/%.c $$(call objects_of,$$*)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_OWN) $(CPPFLAGS_OWN) -Irelay -Iclient $(PQ_CFLAGS) $(CFLAGS) $(LDFLAGS) \
+	$(call say,CC)$(CC) $(CFLAGS_OWN) $(CPPFLAGS_OWN) -Irelay -Iclient $(PQ_CFLAGS) $(CFLAGS) $(LDFLAGS) \
 		-fsanitize=fuzzer -MF $@.d $(filter %.c %.o,$^) $(TEST_LIBS) -o $@
 
 check-fuzz: | $(CHECK_DIR)
