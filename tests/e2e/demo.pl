@@ -40,8 +40,9 @@ sub say_line { printf @_; print "\n"; return }
 sub write_access_code {
 	open(my $random, '<:raw', '/dev/urandom') or die "/dev/urandom: $!\n";
 	read($random, my $bytes, 16) == 16 or die "/dev/urandom: $!\n";
-	umask(077);
+	my $umask = umask(077);
 	open(my $out, '>', $code_file) or die "$code_file: $!\n";
+	umask($umask);
 	print $out unpack('H*', $bytes), "\n";
 	close($out) or die "$code_file: $!\n";
 	return;
