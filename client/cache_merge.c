@@ -8,6 +8,7 @@
  */
 #include "cache_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,26 +38,51 @@ static cs_status run_on(struct merge *m, const char *head, const char *table, co
 	return run(m);
 }
 
-/* The schema under which the file's table was synced; NULL: it never was, or that is damaged. */
-static cs_status old_schema(struct merge *m, const char *table, bool *synced, struct schema **out)
+/*
+ * The schema of a table as clinic_sync_table of main or snapshot has it.
+ * *out NULL: it is not there, or (with *listed) it cannot be read.
+ */
+static cs_status schema_in(struct merge *m, const char *where, const char *table, bool *listed,
+			   struct schema **out)
 {
+	char sql[96];
 	sqlite3_stmt *stmt;
-	cs_status st = store_prepare(
-		m->db, "SELECT schema FROM main.clinic_sync_table WHERE name = ?1", &stmt, m->err);
+	cs_status st;
 
 	*out = NULL;
-	*synced = false;
+	*listed = false;
+	snprintf(sql, sizeof(sql), "SELECT schema FROM %s.clinic_sync_table WHERE name = ?1",
+		 where);
+	st = store_prepare(m->db, sql, &stmt, m->err);
 	if (st != CS_OK)
 		return st;
 	sqlite3_bind_text(stmt, 1, table, -1, SQLITE_STATIC);
 	if (sqlite3_step(stmt) == SQLITE_ROW) {
 		const char *json = (const char *)sqlite3_column_text(stmt, 0);
 
-		*synced = true;
+		*listed = true;
 		if (schema_parse_text(json ? json : "", (size_t)sqlite3_column_bytes(stmt, 0), out,
 				      NULL) == CS_ERR_NOMEM)
 			st = cs_fail(m->err, CS_ERR_NOMEM, "out of memory");
 	}
+	sqlite3_finalize(stmt);
+	return st;
+}
+
+/* Names in the result of a json_group_array(); no statement stays open, so that DDL may follow. */
+static cs_status list_tables(struct merge *m, const char *sql, char ***names, size_t *count)
+{
+	sqlite3_stmt *stmt;
+	cs_status st = store_prepare(m->db, sql, &stmt, m->err);
+
+	*names = NULL;
+	*count = 0;
+	if (st != CS_OK)
+		return st;
+	if (sqlite3_step(stmt) == SQLITE_ROW)
+		st = names_parse((const char *)sqlite3_column_text(stmt, 0), names, count, m->err);
+	else
+		st = store_fail(m->db, "read clinic_sync_table", m->err);
 	sqlite3_finalize(stmt);
 	return st;
 }
@@ -131,7 +157,7 @@ static cs_status make_room(struct merge *m, const struct schema *s)
 	struct schema *old;
 	bool synced;
 	bool there = store_table_exists(m->db, "main", s->table);
-	cs_status st = old_schema(m, s->table, &synced, &old);
+	cs_status st = schema_in(m, "main", s->table, &synced, &old);
 
 	if (st == CS_OK && there && !synced)
 		st = adopt(m, s->table);
@@ -237,14 +263,17 @@ static cs_status merge_table(struct merge *m, struct cached_table *t)
 }
 
 /* A cached_table around a schema of the snapshot, for as long as it is merged. */
-static cs_status merge_one(struct merge *m, const char *json, size_t len)
+static cs_status merge_one(struct merge *m, const char *name)
 {
 	struct cached_table *t = calloc(1, sizeof(*t));
+	bool listed;
 	cs_status st;
 
 	if (!t)
 		return cs_fail(m->err, CS_ERR_NOMEM, "out of memory");
-	st = schema_parse_text(json ? json : "", len, &t->schema, m->err);
+	st = schema_in(m, "snapshot", name, &listed, &t->schema);
+	if (st == CS_OK && !t->schema)
+		st = cs_fail(m->err, CS_ERR_STORE, "the snapshot changed while it was read");
 	if (st == CS_OK)
 		st = merge_table(m, t);
 	table_free(t);
@@ -253,41 +282,28 @@ static cs_status merge_one(struct merge *m, const char *json, size_t len)
 
 static cs_status merge_tables(struct merge *m)
 {
-	sqlite3_stmt *stmt;
-	cs_status st =
-		store_prepare(m->db, "SELECT schema FROM snapshot.clinic_sync_table ORDER BY name",
-			      &stmt, m->err);
-	int rc = SQLITE_DONE;
+	char **names;
+	size_t count;
+	cs_status st = list_tables(
+		m, "SELECT json_group_array(name) FROM snapshot.clinic_sync_table", &names, &count);
 
-	while (st == CS_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW)
-		st = merge_one(m, (const char *)sqlite3_column_text(stmt, 0),
-			       (size_t)sqlite3_column_bytes(stmt, 0));
-	if (st == CS_OK && rc != SQLITE_DONE)
-		st = store_fail(m->db, "read the snapshot", m->err);
-	sqlite3_finalize(stmt);
+	for (size_t i = 0; i < count && st == CS_OK; i++)
+		st = merge_one(m, names[i]);
+	names_free(names, count);
 	return st;
 }
 
 /* Tables that are published no more: ours go, the app's own stay as they are. */
 static cs_status drop_unpublished(struct merge *m)
 {
-	char **gone = NULL;
-	size_t count = 0;
-	sqlite3_stmt *stmt;
+	char **gone;
+	size_t count;
 	cs_status st =
-		store_prepare(m->db,
-			      "SELECT json_group_array(name) FROM main.clinic_sync_table"
-			      " WHERE name NOT IN (SELECT name FROM snapshot.clinic_sync_table)",
-			      &stmt, m->err);
+		list_tables(m,
+			    "SELECT json_group_array(name) FROM main.clinic_sync_table"
+			    " WHERE name NOT IN (SELECT name FROM snapshot.clinic_sync_table)",
+			    &gone, &count);
 
-	if (st != CS_OK)
-		return st;
-	/* the list is taken before the first DROP: a statement must not be open then */
-	if (sqlite3_step(stmt) == SQLITE_ROW)
-		st = names_parse((const char *)sqlite3_column_text(stmt, 0), &gone, &count, m->err);
-	else
-		st = store_fail(m->db, "read clinic_sync_table", m->err);
-	sqlite3_finalize(stmt);
 	for (size_t i = 0; i < count && st == CS_OK; i++)
 		if (!names_have(m->adopted, m->adopted_count, gone[i]))
 			st = run_on(m, "DROP TABLE IF EXISTS main.", gone[i], "");

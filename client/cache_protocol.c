@@ -55,6 +55,7 @@ static cs_status on_ready(struct incoming *in)
 	if (!cursor || strcmp(cursor, in->c->cursor) != 0)
 		return cs_fail(in->err, CS_ERR_PROTOCOL, "the relay is ready at another cursor");
 	in->c->link = LINK_READY;
+	in->c->catching_up = true;
 	return CS_OK;
 }
 
@@ -148,11 +149,12 @@ static cs_status on_database_change(struct incoming *in)
 	source_done(&source);
 	stage_close(c->stage);
 	c->stage = NULL;
-	if (st == CS_OK) {
-		backoff_reset(&c->link_backoff);
-		backoff_reset(&c->fetch_backoff);
-	}
-	return st;
+	if (st != CS_OK)
+		return st;
+	c->catching_up = !c->level;
+	backoff_reset(&c->link_backoff);
+	backoff_reset(&c->fetch_backoff);
+	return CS_OK;
 }
 
 static cs_status on_heartbeat(struct incoming *in)
@@ -189,6 +191,7 @@ static cs_status on_heartbeat(struct incoming *in)
 static cs_status on_lagged(struct incoming *in)
 {
 	in->c->level = false;
+	in->c->catching_up = false;
 	return CS_OK;
 }
 
@@ -207,8 +210,10 @@ static cs_status on_error(struct incoming *in)
 		session_stop(in->c, detail);
 		return CS_OK;
 	}
-	if (code && strcmp(code, "database_unavailable") == 0)
+	if (code && strcmp(code, "database_unavailable") == 0) {
 		in->c->level = false;
+		in->c->catching_up = false;
+	}
 	event_simple(in->c, "sync_error", detail);
 	return CS_OK;
 }
@@ -260,7 +265,7 @@ clinic_cache_status clinic_cache_receive(struct clinic_cache *c, uint64_t now_ms
 	json_t *message = NULL;
 	cs_status st;
 
-	c->alive_at = now_ms;
+	c->alive_at = c->heard_at = now_ms;
 	if (c->stopped)
 		return CLINIC_CACHE_ERR_REFUSED;
 	if (c->link == LINK_BROKEN)

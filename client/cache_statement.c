@@ -13,7 +13,8 @@ static bool fits(const struct statement *s, const struct cached_table *t, statem
 {
 	return s->stmt && s->table == t && s->kind == kind && s->temp == temp &&
 	       s->column_count == column_count &&
-	       memcmp(s->columns, columns, column_count * sizeof(*columns)) == 0;
+	       (column_count == 0 ||
+		memcmp(s->columns, columns, column_count * sizeof(*columns)) == 0);
 }
 
 static void forget(struct statement *s)

@@ -76,7 +76,8 @@ static void add_local_column(struct local_columns *l, const struct schema *schem
 {
 	const char *name = (const char *)sqlite3_column_text(stmt, 1);
 	const char *type = (const char *)sqlite3_column_text(stmt, 2);
-	bool must_have = sqlite3_column_int(stmt, 3) && sqlite3_column_type(stmt, 4) == SQLITE_NULL;
+	const char *dflt = (const char *)sqlite3_column_text(stmt, 4);
+	bool must_have = sqlite3_column_int(stmt, 3) && !dflt;
 
 	add_to_list(&l->names, name);
 	add_to_list(&l->declarations, name);
@@ -87,6 +88,8 @@ static void add_local_column(struct local_columns *l, const struct schema *schem
 		dynbuf_adds(&l->declarations, " ");
 		schema_add_identifier(&l->declarations, type);
 	}
+	if (dflt)
+		dynbuf_addf(&l->declarations, " DEFAULT (%s)", dflt);
 	if (schema_find(schema, name) >= 0) {
 		l->delivered++;
 		return;
