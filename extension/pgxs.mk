@@ -25,6 +25,8 @@ PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
 	$(if $(findstring gcc,$(CC)),-Wno-clobbered) -MMD -MP
 EXTRA_CLEAN := $(SQL_FULL) $(OBJS:.o=.d)
 
+# PGXS takes the folder of this file for that of the sources.
+VPATH := .
 # Bitcode for the JIT would make clang a build dependency for nothing: no
 # function here is ever inlined into a query.
 override with_llvm := no
