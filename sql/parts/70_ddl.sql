@@ -226,6 +226,9 @@ BEGIN
 			SELECT clinic_sync.publication_of(i.inhparent)
 			FROM pg_event_trigger_ddl_commands() d JOIN pg_inherits i ON i.inhrelid = d.objid
 			WHERE d.classid = 'pg_class'::regclass
+			UNION ALL
+			-- ATTACH names the new parent only
+			SELECT p.id FROM clinic_sync.publication p JOIN pg_class c ON c.oid = p.relation WHERE c.relispartition
 		) x WHERE x.id IS NOT NULL ORDER BY x.id
 	LOOP
 		PERFORM clinic_sync.follow_table(pub);
@@ -269,11 +272,16 @@ BEGIN
 	LOOP
 		PERFORM clinic_sync.retire(pub);
 	END LOOP;
-	-- a column that went with its type, a partition
+	-- a column that went with its type, a partition, an index (which is known by its name only)
 	FOR pub IN
 		SELECT DISTINCT x.id FROM (
 			SELECT clinic_sync.publication_of(d.objid) AS id
 			FROM pg_event_trigger_dropped_objects() d WHERE d.classid = 'pg_class'::regclass
+			UNION ALL
+			SELECT p.id FROM pg_event_trigger_dropped_objects() d
+			JOIN clinic_sync.publication p ON EXISTS (SELECT FROM json_array_elements(p.schema -> 'indexes') i
+				WHERE i ->> 'name' = d.object_name)
+			WHERE d.object_type = 'index'
 		) x WHERE x.id IS NOT NULL ORDER BY x.id
 	LOOP
 		PERFORM clinic_sync.follow_table(pub);
