@@ -213,10 +213,9 @@ END
 END
 			UPDATE appointments SET status = 'In Progress' WHERE id = 'appointment-demo-1'
 END
-		seen => q{SELECT 1 FROM active_patient_queue JOIN appointments
-			ON id = "originalAppointmentId" WHERE "queueEntryId" = 'qentry-demo-1'
-			AND active_patient_queue.status = 'in_progress'
-			AND appointments.status = 'In Progress'} =~ s/\s+/ /gr);
+		seen => q{SELECT 1 FROM active_patient_queue AS q JOIN appointments AS a}
+			. q{ ON a.id = q."originalAppointmentId" WHERE a.id = 'appointment-demo-1'}
+			. q{ AND q.status = 'in_progress' AND a.status = 'In Progress'});
 	commit('a medical record is written',
 		sql => [<<'END'],
 			INSERT INTO medical_records (id, "patientId", "appointmentId", "recordType",
