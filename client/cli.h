@@ -13,7 +13,7 @@
 
 /* The one exit table; docs/clinic-cache.1.md explains it. */
 enum cli_exit {
-	EXIT_DONE = 0,	      /* done, level, equal */
+	EXIT_DONE = 0,        /* done, level, equal */
 	EXIT_DIFFERENT = 1,   /* verify: the file is not what the server says */
 	EXIT_CONFIG = 2,      /* usage, configuration, a file that cannot be read or written */
 	EXIT_UNREACHABLE = 3, /* no relay, or not level in time */

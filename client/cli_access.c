@@ -56,8 +56,9 @@ static cs_status check_code(char *code, struct cs_error *err)
 		return cs_fail(err, CS_ERR_CONFIG, "the access code file is empty");
 	for (size_t i = 0; i < len; i++) {
 		if (code[i] <= ' ' || code[i] > '~')
-			return cs_fail(err, CS_ERR_CONFIG,
-				       "the access code holds a character that is not printable ASCII");
+			return cs_fail(
+				err, CS_ERR_CONFIG,
+				"the access code holds a character that is not printable ASCII");
 	}
 	return CS_OK;
 }

@@ -118,9 +118,9 @@ static bool add_tables(struct dynbuf *path, const char *const *tables, size_t ta
 	return !path->failed;
 }
 
-cs_status cli_digest_ask(struct link_loop *loop, const struct link_url *url, const char *access_code,
-			 const char *const *tables, size_t table_count, bool with_rows,
-			 struct cli_digest *out, struct cs_error *err)
+cs_status cli_digest_ask(struct link_loop *loop, const struct link_url *url,
+			 const char *access_code, const char *const *tables, size_t table_count,
+			 bool with_rows, struct cli_digest *out, struct cs_error *err)
 {
 	struct link_http_request request = {.url = url, .bearer = access_code};
 	const char *first = with_rows ? "/db/digest?rows=1" : "/db/digest?rows=0";

@@ -20,10 +20,10 @@ struct cli_digest_table {
 };
 
 struct cli_digest {
-	char cursor[CURSOR_TEXT_BYTES]; /* empty until the first line is there */
+	char cursor[CURSOR_TEXT_BYTES];  /* empty until the first line is there */
 	struct cli_digest_table *tables; /* owned */
 	size_t table_count;
-	bool done;	/* the answer is over; problem says whether it is good */
+	bool done; /* the answer is over; problem says whether it is good */
 	bool saw_end;
 	int http_status;
 	char problem[256]; /* empty: none */
@@ -31,9 +31,9 @@ struct cli_digest {
 };
 
 /* Ask; the answer fills *out while the loop runs. tables NULL: all. */
-cs_status cli_digest_ask(struct link_loop *loop, const struct link_url *url, const char *access_code,
-			 const char *const *tables, size_t table_count, bool with_rows,
-			 struct cli_digest *out, struct cs_error *err) CS_CHECKED;
+cs_status cli_digest_ask(struct link_loop *loop, const struct link_url *url,
+			 const char *access_code, const char *const *tables, size_t table_count,
+			 bool with_rows, struct cli_digest *out, struct cs_error *err) CS_CHECKED;
 struct cli_digest_table *cli_digest_find(struct cli_digest *digest, const char *table);
 void cli_digest_free(struct cli_digest *digest);
 

@@ -7,7 +7,7 @@
 #include "clock.h"
 
 #define TRIES 10
-#define LOOK_MS 1  /* how often a file that somebody else syncs is looked at */
+#define LOOK_MS 1   /* how often a file that somebody else syncs is looked at */
 #define WAIT_MS 100 /* while only the digest is waited for */
 
 enum position { ON_THE_WAY, THERE, PASSED, UNREADABLE };

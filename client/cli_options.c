@@ -89,8 +89,8 @@ static void print_option(FILE *f, int id)
 {
 	char left[48];
 
-	snprintf(left, sizeof(left), "--%s%s%s", options[id].name,
-		 options[id].argument ? " " : "", options[id].argument ? options[id].argument : "");
+	snprintf(left, sizeof(left), "--%s%s%s", options[id].name, options[id].argument ? " " : "",
+		 options[id].argument ? options[id].argument : "");
 	fprintf(f, "  %-26s %s\n", left, options[id].help);
 }
 

@@ -23,7 +23,7 @@ struct cli_session {
 	struct clinic_cache *cache;
 	const char *access_code; /* borrowed */
 	struct link_url url;
-	struct link_ws *ws;	/* NULL: not connected, not connecting */
+	struct link_ws *ws;     /* NULL: not connected, not connecting */
 	struct link_http *http; /* NULL: no download runs */
 	bool ws_ended;
 	bool http_ended;
@@ -219,7 +219,8 @@ static clinic_cache_status find_url(struct cli_session *s, const struct cli_opti
 		if (status != CLINIC_CACHE_OK)
 			return status;
 		if (!file.url[0])
-			cs_fail(&problem, CS_ERR_CONFIG, "the file knows no relay, name it by --url");
+			cs_fail(&problem, CS_ERR_CONFIG,
+				"the file knows no relay, name it by --url");
 		else if (link_url_parse(file.url, &s->url, &problem) != CS_OK)
 			log_debug("the url in the file is not valid");
 		clinic_cache_free_status(&file);

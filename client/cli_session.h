@@ -20,8 +20,8 @@ struct cli_session_setup {
 
 /* Opens the file for syncing; its errors are the library's. */
 clinic_cache_status cli_session_open(struct link_loop *loop, const struct cli_session_setup *setup,
-				     struct cli_session **out, struct clinic_cache_error *err)
-	CLINIC_CACHE_CHECKED;
+				     struct cli_session **out,
+				     struct clinic_cache_error *err) CLINIC_CACHE_CHECKED;
 /* Begin what is due, then serve the sockets until something happened or wait_ms passed. */
 void cli_session_step(struct cli_session *s, uint32_t wait_ms);
 /* Connected, nothing left to fetch or apply. */

@@ -21,13 +21,14 @@ static bool print_json(const struct cli_options *options,
 	cli_json_text(&b, "db", options->db);
 	cli_json_text(&b, "url", or_null(file->url));
 	cli_json_text(&b, "device_id", or_null(file->device_id));
-	cli_json_text(&b, "cursor", or_null(file->cursor));
+	cli_json_text(&b, "cursor", file->cursor);
 	cli_json_text(&b, "snapshot_at", or_null(file->snapshot_at));
 	cli_json_text(&b, "last_frame_at", or_null(file->last_frame_at));
 	if (file->syncing_pid)
 		cli_json_number(&b, "syncing_pid", file->syncing_pid);
 	else
 		cli_json_text(&b, "syncing_pid", NULL);
+	cli_json_number(&b, "diverged", file->diverged);
 	dynbuf_adds(&b, ",\"tables\":[");
 	for (size_t i = 0; i < file->table_count; i++) {
 		dynbuf_adds(&b, i ? ",{" : "{");
@@ -54,13 +55,16 @@ static void print_text(const struct cli_options *options,
 	printf("file       %s\n", options->db);
 	printf("server     %s\n", or_none(file->url));
 	printf("device     %s\n", or_none(file->device_id));
-	printf("cursor     %s\n", or_none(file->cursor));
+	printf("cursor     %s\n", file->cursor);
 	printf("snapshot   %s\n", or_none(file->snapshot_at));
 	printf("last frame %s\n", or_none(file->last_frame_at));
 	if (file->syncing_pid)
 		printf("synced by  process %d\n", file->syncing_pid);
 	else
 		printf("synced by  nobody now\n");
+	if (file->diverged)
+		printf("damaged    %lld times, each repaired by a fresh snapshot\n",
+		       (long long)file->diverged);
 	if (file->table_count)
 		printf("\n%-32s %12s %10s\n", "table", "rows", "oversize");
 	for (size_t i = 0; i < file->table_count; i++)
@@ -76,7 +80,10 @@ int cli_status(const struct cli_options *options)
 
 	if (clinic_cache_read_status(options->db, &file, &err) != CLINIC_CACHE_OK)
 		return cli_fail_library(options, &err);
-	if (!options->json)
+	/* a file of somebody else's: SQLite, perhaps, but not a cache */
+	if (!file.cursor[0])
+		exit_code = cli_fail(options, EXIT_CONFIG, "%s is not a cache", options->db);
+	else if (!options->json)
 		print_text(options, &file);
 	else if (!print_json(options, &file))
 		exit_code = cli_fail(options, EXIT_CONFIG, "out of memory");

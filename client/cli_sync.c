@@ -97,8 +97,8 @@ static int follow(struct sync_run *run, struct link_loop *loop, struct cli_sessi
 		uint32_t wait_ms = STEP_MS;
 
 		if (cli_session_is_stopped(session))
-			return cli_fail_library(options,
-						clinic_cache_last_error(cli_session_cache(session)));
+			return cli_fail_library(
+				options, clinic_cache_last_error(cli_session_cache(session)));
 		if (run->events_failed)
 			return cli_fail(options, EXIT_CONFIG, "cannot write the events");
 		if (options->once && cli_session_is_level(session)) {
@@ -115,7 +115,8 @@ static int follow(struct sync_run *run, struct link_loop *loop, struct cli_sessi
 	return EXIT_DONE;
 }
 
-static int run_session(struct sync_run *run, struct link_loop *loop, const struct cli_access *access)
+static int run_session(struct sync_run *run, struct link_loop *loop,
+		       const struct cli_access *access)
 {
 	struct cli_session_setup setup = {
 		.options = run->options,

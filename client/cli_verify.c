@@ -15,7 +15,7 @@
 #define MAX_REPORT_BYTES ((size_t)4 * 1024 * 1024)
 
 struct difference {
-	char *table; /* owned */
+	char *table;         /* owned */
 	int64_t server_rows; /* -1: the server does not have it */
 	int64_t file_rows;   /* -1: the file does not have it */
 	bool differs;
@@ -24,7 +24,8 @@ struct difference {
 
 struct verify {
 	const struct cli_options *options;
-	struct cli_options sync_options; /* of our own session: the file's tables, whatever is compared */
+	struct cli_options
+		sync_options; /* of our own session: the file's tables, whatever is compared */
 	struct cli_access access;
 	struct cli_meeting meeting;
 	struct difference *tables; /* owned */
@@ -41,8 +42,8 @@ static int compare_table(struct verify *v, struct difference *d)
 	char hash[17];
 
 	d->server_rows = server ? server->rows : -1;
-	if (d->file_rows >= 0 &&
-	    clinic_cache_view_digest(v->meeting.view, d->table, &d->file_rows, hash, &err) != CLINIC_CACHE_OK)
+	if (d->file_rows >= 0 && clinic_cache_view_digest(v->meeting.view, d->table, &d->file_rows,
+							  hash, &err) != CLINIC_CACHE_OK)
 		return cli_fail_library(v->options, &err);
 	d->differs = !server || d->file_rows < 0 || d->file_rows != d->server_rows ||
 		     strcmp(hash, server->hash) != 0;
@@ -62,11 +63,12 @@ static int count_rows(struct verify *v, struct difference *d)
 	struct cli_rowset none = {0};
 	int exit_code = EXIT_DONE;
 
-	if (d->file_rows >= 0 && clinic_cache_view_row_hashes(v->meeting.view, d->table, add_row, &ours,
-							      &err) != CLINIC_CACHE_OK)
+	if (d->file_rows >= 0 && clinic_cache_view_row_hashes(v->meeting.view, d->table, add_row,
+							      &ours, &err) != CLINIC_CACHE_OK)
 		exit_code = cli_fail_library(v->options, &err);
 	else if (ours.failed || (server && server->set.failed))
-		exit_code = cli_fail(v->options, EXIT_CONFIG, "cannot hold the rows of %s", d->table);
+		exit_code =
+			cli_fail(v->options, EXIT_CONFIG, "cannot hold the rows of %s", d->table);
 	else
 		d->different_rows = cli_rowset_differences(&ours, server ? &server->set : &none);
 	cli_rowset_free(&ours);
@@ -115,8 +117,9 @@ static bool list_tables(struct verify *v)
 	if (!v->tables)
 		return false;
 	for (size_t i = 0; i < count; i++) {
-		const char *name = options->table_count ? options->tables[i]
-							: clinic_cache_view_table(v->meeting.view, i);
+		const char *name = options->table_count
+					   ? options->tables[i]
+					   : clinic_cache_view_table(v->meeting.view, i);
 
 		v->tables[i].table = strdup(name);
 		if (!v->tables[i].table)
@@ -228,7 +231,8 @@ static int compare(struct verify *v)
 
 /* ---- setting up -------------------------------------------------------------------------- */
 
-/* Nobody syncs the file: do it here, as far as needed. Somebody just began to: so much the better. */
+/* Nobody syncs the file: do it here, as far as needed. Somebody just began to: so much the better.
+ */
 static int sync_here(struct verify *v)
 {
 	struct cli_session_setup setup = {
@@ -237,7 +241,8 @@ static int sync_here(struct verify *v)
 	};
 	struct clinic_cache_error err = {0};
 
-	if (cli_session_open(v->meeting.loop, &setup, &v->meeting.session, &err) == CLINIC_CACHE_OK ||
+	if (cli_session_open(v->meeting.loop, &setup, &v->meeting.session, &err) ==
+		    CLINIC_CACHE_OK ||
 	    err.status == CLINIC_CACHE_ERR_BUSY)
 		return EXIT_DONE;
 	return cli_fail_library(v->options, &err);
@@ -257,9 +262,11 @@ static int begin(struct verify *v)
 	if (clinic_cache_read_status(v->options->db, &file, &err) != CLINIC_CACHE_OK)
 		return cli_fail_library(v->options, &err);
 	syncing_pid = file.syncing_pid;
-	if (link_url_parse(file.url, &v->meeting.url, &problem) != CS_OK ||
-	    cli_access_load(v->options, &v->access, &problem) != CS_OK ||
-	    link_loop_new(&v->meeting.loop, &problem) != CS_OK)
+	if (!file.cursor[0])
+		exit_code = cli_fail(v->options, EXIT_CONFIG, "%s is not a cache", v->options->db);
+	else if (link_url_parse(file.url, &v->meeting.url, &problem) != CS_OK ||
+		 cli_access_load(v->options, &v->access, &problem) != CS_OK ||
+		 link_loop_new(&v->meeting.loop, &problem) != CS_OK)
 		exit_code = cli_fail_status(v->options, &problem);
 	clinic_cache_free_status(&file);
 	if (exit_code == EXIT_DONE && !syncing_pid)

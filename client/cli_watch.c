@@ -44,7 +44,7 @@ struct watch {
 	bool ws_ended;
 	bool was_connected;
 	bool output_failed;
-	bool say_hello; /* client_info is due */
+	bool say_hello;   /* client_info is due */
 	bool say_request; /* request_sync is due */
 	struct dynbuf outgoing;
 	int exit_code; /* set to end */
@@ -56,8 +56,8 @@ static void end(struct watch *w, int exit_code, const char *why)
 	if (w->ended)
 		return;
 	w->ended = true;
-	w->exit_code = exit_code == EXIT_DONE ? EXIT_DONE
-					      : cli_fail(w->options, exit_code, "%s", why);
+	w->exit_code =
+		exit_code == EXIT_DONE ? EXIT_DONE : cli_fail(w->options, exit_code, "%s", why);
 }
 
 static void retry_later(struct watch *w)
@@ -208,15 +208,14 @@ static void take_frame(struct watch *w, const json_t *frame)
 {
 	const char *to = text_of(frame, "to");
 	const json_t *last = json_object_get(frame, "last");
-	const json_t *change;
-	size_t i;
+	const json_t *changes = json_object_get(frame, "changes");
 
 	if (!to || strlen(to) >= sizeof(w->cursor)) {
 		link_ws_close(w->ws, CLOSE_BAD_MESSAGE, "a frame without a cursor");
 		return;
 	}
-	json_array_foreach(json_object_get(frame, "changes"), i, change)
-		print_change(w, change, to);
+	for (size_t i = 0; i < json_array_size(changes); i++)
+		print_change(w, json_array_get(changes, i), to);
 	/* until its last part is here, a giant batch would have to be sent again */
 	if (!json_is_false(last))
 		strcpy(w->cursor, to);

@@ -218,7 +218,8 @@ static void judge(struct link_http *http)
 
 	if (http->problem[0])
 		return;
-	if (http->status != 200 && http->status != 206 && !(http->status == 416 && http->complete)) {
+	if (http->status != 200 && http->status != 206 &&
+	    !(http->status == 416 && http->complete)) {
 		if (http->status == 0)
 			snprintf(text, sizeof(text), "no answer");
 		else
@@ -246,8 +247,7 @@ static void finish(struct link_http *http)
 	/* the last line of an answer needs no end */
 	if (!http->problem[0] && !http->to_file && http->line.len > 0)
 		http->events->on_line(http->context, http->line.data, http->line.len);
-	http->events->on_done(http->context, http->status,
-			      http->problem[0] ? http->problem : NULL);
+	http->events->on_done(http->context, http->status, http->problem[0] ? http->problem : NULL);
 }
 
 int link_http_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,

@@ -37,9 +37,9 @@ struct link_http_events {
 
 struct link_http_request {
 	const struct link_url *url; /* host and port; its path is not used */
-	const char *path;	    /* with the query */
-	const char *bearer;	    /* access code; NULL: none */
-	const char *save_as;	    /* NULL: line by line */
+	const char *path;           /* with the query */
+	const char *bearer;         /* access code; NULL: none */
+	const char *save_as;        /* NULL: line by line */
 };
 
 /* Copies what it needs of the request. On failure *out is NULL and no callback will come. */

@@ -52,7 +52,9 @@ static const struct lws_protocols protocols[] = {
 	 .callback = link_ws_callback,
 	 .rx_buffer_size = LINK_READ_BYTES,
 	 .tx_packet_size = LINK_READ_BYTES},
-	{.name = LINK_PROTOCOL_HTTP, .callback = link_http_callback, .rx_buffer_size = LINK_READ_BYTES},
+	{.name = LINK_PROTOCOL_HTTP,
+	 .callback = link_http_callback,
+	 .rx_buffer_size = LINK_READ_BYTES},
 	{0},
 };
 

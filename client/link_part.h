@@ -14,8 +14,8 @@
 #define LINK_PART_ETAG_BYTES 128
 
 struct link_part {
-	char *path;	 /* owned */
-	char *etag_path; /* owned */
+	char *path;                      /* owned */
+	char *etag_path;                 /* owned */
 	char etag[LINK_PART_ETAG_BYTES]; /* empty: nothing to resume */
 	int fd;
 	uint64_t have_bytes;

@@ -87,7 +87,7 @@ cs_status link_url_parse(const char *text, struct link_url *out, struct cs_error
 
 	memset(out, 0, sizeof(*out));
 	if (strncmp(text, "wss://", 6) == 0)
-		return cs_fail(err, CS_ERR_CONFIG, "wss is not supported by this version");
+		return cs_fail(err, CS_ERR_CONFIG, "wss urls are not supported by this version");
 	if (strncmp(text, scheme, sizeof(scheme) - 1) != 0)
 		return cs_fail(err, CS_ERR_CONFIG, "the url must begin with ws://");
 	len = strcspn(authority, "/?#");

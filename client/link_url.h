@@ -15,7 +15,7 @@
 struct link_url {
 	char host[256]; /* name or address, without the brackets of IPv6 */
 	int port;
-	char path[256];	     /* begins with '/' */
+	char path[256];        /* begins with '/' */
 	char host_header[272]; /* what goes into Host: and messages, HOST:PORT */
 };
 

@@ -28,7 +28,7 @@ struct link_ws_events {
 	void (*on_open)(void *context);
 	void (*on_message)(void *context, const char *bytes, size_t len);
 	const char *(*next_frame)(void *context, size_t *len); /* NULL: nothing more */
-	void (*on_alive)(void *context);		       /* anything at all arrived */
+	void (*on_alive)(void *context);                       /* anything at all arrived */
 	/* code 0: the link broke, or never came to be */
 	void (*on_close)(void *context, int code, const char *reason);
 };

@@ -51,7 +51,7 @@ def show(column, held):  # what a snapshot's column holds -> canonical text
         number = decimal.Decimal(repr(held)).normalize()
         sign, digits, exponent = number.as_tuple()
         point = exponent + len(digits) - 1
-        if -4 <= point < 15:
+        if -4 <= point < (6 if column["type"] == "real" else 15):
             return format(number, "f")
         digits = "".join(map(str, digits))
         return "-" * sign + (digits[0] + "." + digits[1:]).rstrip(".") + "e%+03d" % point

@@ -65,7 +65,10 @@ static void escaping_does_not_matter(void **state)
 static void refuses_wrong_forms(void **state)
 {
 	static const char *const rows[][2] = {
-		{"[1]", HASH_A}, {"", HASH_A}, {"{\"id\":1}", "aa"}, {"{\"id\":1}", "00000000000000zz"},
+		{"[1]", HASH_A},
+		{"", HASH_A},
+		{"{\"id\":1}", "aa"},
+		{"{\"id\":1}", "00000000000000zz"},
 		{"{\"id\":1,\"id\":2}", HASH_A},
 	};
 

@@ -145,7 +145,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(resumes_with_the_same_etag, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(begins_anew_without_a_strong_etag, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(begins_anew_without_a_strong_etag, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(begins_anew_after_a_restart_of_the_machine, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(refuses_answers_that_do_not_fit, set_up, tear_down),
