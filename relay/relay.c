@@ -34,13 +34,12 @@
 
 /* ---- devices ------------------------------------------------------------------------ */
 
-struct device *relay_device_open(struct relay *r, void *session, bool authorized)
+struct device *relay_device_open(struct relay *r, bool authorized)
 {
 	struct device *d = device_new(&r->env, authorized, clock_monotonic_ms());
 
 	if (!d)
 		return NULL;
-	d->session = session;
 	d->next = r->devices;
 	if (d->next)
 		d->next->prev = d;
@@ -49,7 +48,6 @@ struct device *relay_device_open(struct relay *r, void *session, bool authorized
 	metric_add(METRIC_CONNECTIONS, 1);
 	if (r->device_count > (size_t)r->config->max_devices)
 		device_refuse(d, CLOSE_TOO_MANY_DEVICES, "too_many_devices", "the relay is full");
-	session_wake(session);
 	return d;
 }
 

@@ -27,8 +27,9 @@ struct relay {
 	struct loop_timer tick;
 };
 
-/* A WebSocket opened: its device, already in the relay's list.  NULL: out of memory. */
-struct device *relay_device_open(struct relay *r, void *session, bool authorized);
+/* A WebSocket opened: its device, in the relay's list, with something to say already; the caller
+   sets d->session and wakes it.  NULL: out of memory. */
+struct device *relay_device_open(struct relay *r, bool authorized);
 void relay_device_close(struct relay *r, struct device *d);
 
 #endif

@@ -82,7 +82,9 @@ static cs_status create(struct relay *relay, struct cs_error *err)
 	const struct config *config = relay->config;
 	struct lws_context_creation_info info = {
 		.port = CONTEXT_PORT_NO_LISTEN_SERVER,
+		/* without NO_..._SPIN a crash turns into an endless loop of signals */
 		.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
+			   LWS_SERVER_OPTION_UV_NO_SIGSEGV_SIGFPE_SPIN |
 			   LWS_SERVER_OPTION_VALIDATE_UTF8 |
 			   LWS_SERVER_OPTION_FAIL_UPON_UNABLE_TO_BIND,
 		.gid = (gid_t)-1,

@@ -30,6 +30,7 @@ struct session {
 	bool ping_due;
 	bool choked;  /* the socket took no more; when it does again, the peer has read */
 	bool pumping; /* in pump(): what wakes us now is seen by its loop */
+	bool closing; /* the reason is set, the close frame follows */
 	bool broken;
 };
 
@@ -44,6 +45,20 @@ void session_kill(void *session)
 
 	s->broken = true;
 	lws_set_timeout(s->wsi, PENDING_TIMEOUT_LAGGING, LWS_TO_KILL_ASYNC);
+}
+
+/*
+ * Say why and close.  Not by failing the WRITEABLE callback, which libwebsockets
+ * 4.1 takes for a dead socket that needs no close frame, but by failing a timer.
+ */
+static void close_politely(struct session *s)
+{
+	const struct device *d = s->device;
+
+	s->closing = true;
+	lws_close_reason(s->wsi, (enum lws_close_status)d->close_code,
+			 (unsigned char *)d->close_text, strlen(d->close_text));
+	lws_set_timer_usecs(s->wsi, 1);
 }
 
 /* False: broken. */
@@ -71,9 +86,10 @@ static bool pump(struct session *s)
 			return false;
 		budget -= len < budget ? len : budget;
 	}
-	/* more to send, or to close, which only its own WRITEABLE callback may do */
-	if (s->choked || !budget || s->out.frame || s->device->close_code)
+	if (s->choked || !budget)
 		lws_callback_on_writable(s->wsi);
+	else if (s->device->close_code)
+		close_politely(s);
 	return true;
 }
 
@@ -81,7 +97,7 @@ void session_wake(void *session)
 {
 	struct session *s = session;
 
-	if (s->pumping || s->broken)
+	if (s->pumping || s->broken || s->closing)
 		return;
 	s->pumping = true;
 	if (!pump(s))
@@ -91,21 +107,10 @@ void session_wake(void *session)
 
 static int on_writeable(struct session *s)
 {
-	struct device *d = s->device;
-
-	if (s->broken)
-		return -1;
 	if (s->choked)
 		s->heard_ms = clock_monotonic_ms();
 	session_wake(s);
-	if (s->broken)
-		return -1;
-	if (d->close_code && !s->choked && !s->out.frame && !d->control_len) {
-		lws_close_reason(s->wsi, (enum lws_close_status)d->close_code,
-				 (unsigned char *)d->close_text, strlen(d->close_text));
-		return -1;
-	}
-	return 0;
+	return s->broken ? -1 : 0;
 }
 
 static int close_now(struct session *s, int code, const char *text)
@@ -145,8 +150,12 @@ static int on_established(struct session *s, struct lws *wsi)
 	s->wsi = wsi;
 	s->heard_ms = s->pinged_ms = clock_monotonic_ms();
 	dynbuf_init(&s->in, (size_t)relay->config->max_message_bytes);
-	s->device = relay_device_open(relay, s, authorized);
-	return s->device ? 0 : -1;
+	s->device = relay_device_open(relay, authorized);
+	if (!s->device)
+		return -1;
+	s->device->session = s;
+	session_wake(s);
+	return 0;
 }
 
 static void on_closed(struct session *s)
@@ -195,6 +204,8 @@ int ws_session_callback(struct lws *wsi, enum lws_callback_reasons reason, void 
 		return 0;
 	case LWS_CALLBACK_SERVER_WRITEABLE:
 		return s->device ? on_writeable(s) : -1;
+	case LWS_CALLBACK_TIMER:
+		return s->closing ? -1 : 0;
 	case LWS_CALLBACK_CLOSED:
 		on_closed(s);
 		return 0;
