@@ -66,8 +66,9 @@ BEGIN
 	RETURN QUERY
 		SELECT p.id, p.relation, p.name, p.event, p.schema,
 			format('SELECT %s FROM %s', c.list, p.relation)
-				|| coalesce(format(' WHERE %s <= %s', b.sql, max_row_bytes), ''),
-			format('SELECT %s FROM %s WHERE %s > %s', clinic_sync.key_sql(p.relation), p.relation, b.sql, max_row_bytes)
+				|| coalesce(' WHERE ' || b.sql || ' <= ' || max_row_bytes, ''),
+			format('SELECT %s FROM %s WHERE ', clinic_sync.key_sql(p.relation), p.relation)
+				|| b.sql || ' > ' || max_row_bytes
 		FROM clinic_sync.publication p
 		CROSS JOIN LATERAL (
 			SELECT string_agg(clinic_sync.snapshot_column(x.name, x.type), ', ' ORDER BY x.attnum) AS list
