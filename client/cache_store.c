@@ -63,6 +63,7 @@ static cs_status configure(sqlite3 *db, bool writes, struct cs_error *err)
 cs_status store_open(const char *path, int flags, sqlite3 **out, struct cs_error *err)
 {
 	sqlite3 *db = NULL;
+	int64_t version;
 	cs_status st;
 
 	*out = NULL;
@@ -73,6 +74,9 @@ cs_status store_open(const char *path, int flags, sqlite3 **out, struct cs_error
 		return st;
 	}
 	st = configure(db, (flags & SQLITE_OPEN_READWRITE) != 0, err);
+	/* nothing was read so far: only now shows whether it is a database at all */
+	if (st == CS_OK)
+		st = store_integer(db, "PRAGMA schema_version", &version, err);
 	if (st != CS_OK) {
 		sqlite3_close(db);
 		return st;

@@ -169,9 +169,12 @@ static bool decide_blob(const char *text, size_t len, struct dynbuf *scratch,
 	for (size_t i = 2; i < len; i += 2) {
 		int high = hex_digit(text[i]);
 		int low = hex_digit(text[i + 1]);
-		char byte = (char)(high << 4 | low);
+		char byte;
 
-		if (high < 0 || low < 0 || !dynbuf_add(scratch, &byte, 1))
+		if (high < 0 || low < 0)
+			return false;
+		byte = (char)(high * 16 + low);
+		if (!dynbuf_add(scratch, &byte, 1))
 			return false;
 	}
 	out->kind = BIND_BLOB;

@@ -8,24 +8,23 @@ static void applies_every_operation(void **state)
 	struct fixture *f = *state;
 
 	assert_int_equal(
-		frame(
-			f, C1, C2,
-			CHANGE("people", "insert", PERSON("p3"), "{\"id\":\"p3\",\"login\":\"cid\",\"score\":\"2.5\",\"seen\":true}") "," CHANGE(
-				"people", "update", PERSON("p1"),
-				"{\"score\":\"7\"}") "," CHANGE("people", "delete", PERSON("p2"),
-								"null") "," CHANGE("people", "put",
-										   PERSON("p4"),
-										   "{\"id\":\"p4\","
-										   "\"login\":null,"
-										   "\"score\":null,"
-										   "\"seen\":"
-										   "false}") "," CHANGE("people",
-													"put",
-													PERSON("p9"),
-													"null") "," CHANGE("bills",
-															   "truncate",
-															   "null",
-															   "null")),
+		frame(f, C1, C2,
+		      CHANGE("people", "insert", PERSON("p3"), "{\"id\":\"p3\",\"login\":\"cid\",\"score\":\"2.5\",\"seen\":true}") "," CHANGE(
+			      "people", "update", PERSON("p1"),
+			      "{\"score\":\"7\"}") "," CHANGE("people", "delete", PERSON("p2"),
+							      "null") "," CHANGE("people", "put",
+										 PERSON("p4"),
+										 "{\"id\":\"p4\","
+										 "\"login\":null,"
+										 "\"score\":null,"
+										 "\"seen\":"
+										 "false}") "," CHANGE("people",
+												      "put",
+												      PERSON("p9"),
+												      "null") "," CHANGE("bills",
+															 "truncate",
+															 "null",
+															 "null")),
 		CLINIC_CACHE_OK);
 	assert_string_equal(query(f->path, ALL_PEOPLE), "p1|ann|7.0|1\np3|cid|2.5|1\np4|~|~|0");
 	assert_string_equal(query(f->path, "SELECT count(*) FROM bills"), "0");
@@ -73,22 +72,22 @@ static void slow_form_applies_every_operation(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_int_equal(frame(f, C1, C2,
-			       CHANGE("people", "delete", PERSON("p1"), "null") "," CHANGE("people", "put", PERSON("p1"), "{\"id\":\"p1\",\"login\":\"bob\",\"score\":\"NaN\",\"seen\":null}") "," CHANGE(
-				       "people", "insert", PERSON("p5"),
-				       "{\"id\":\"p5\",\"login\":\"ann\",\"score\":null,\"seen\":"
-				       "null}") "," CHANGE("people", "update", PERSON("p5"),
-							   "{\"seen\":true}") "," CHANGE("bills",
-											 "truncate",
-											 "null",
-											 "null") "," CHANGE("bills",
-													    "insert",
-													    "{\"id\":3}",
-													    "{\"id\":3,\"amount\":\"1.00\"}") "," CHANGE("people",
-																			 "put",
-																			 PERSON("p2"),
-																			 "null")),
-			 CLINIC_CACHE_OK);
+	assert_int_equal(
+		frame(f, C1, C2,
+		      CHANGE("people", "delete", PERSON("p1"), "null") "," CHANGE("people", "put", PERSON("p1"), "{\"id\":\"p1\",\"login\":\"bob\",\"score\":\"NaN\",\"seen\":null}") "," CHANGE(
+			      "people", "insert", PERSON("p5"),
+			      "{\"id\":\"p5\",\"login\":\"ann\",\"score\":null,\"seen\":"
+			      "null}") "," CHANGE("people", "update", PERSON("p5"),
+						  "{\"seen\":true}") "," CHANGE("bills", "truncate",
+										"null",
+										"null") "," CHANGE("bills",
+												   "insert",
+												   "{\"id\":3}",
+												   "{\"id\":3,\"amount\":\"1.00\"}") "," CHANGE("people",
+																		"put",
+																		PERSON("p2"),
+																		"null")),
+		CLINIC_CACHE_OK);
 	assert_string_equal(query(f->path, ALL_PEOPLE), "p1|bob|NaN|~\np5|ann|~|1");
 	assert_string_equal(query(f->path, "SELECT * FROM bills"), "3|1.0");
 	assert_string_equal(query(f->path, "SELECT key, value FROM clinic_sync_exact"),
@@ -254,29 +253,30 @@ static void leaves_an_apps_own_columns_alone(void **state)
 	assert_int_equal(open_cache(f), CLINIC_CACHE_OK);
 	connect_link(f);
 	become_ready(f);
-	assert_int_equal(frame(f, C1, C2,
-			       CHANGE("people", "put", PERSON("p1"),
-				      "{\"id\":\"p1\",\"login\":\"bob\",\"score\":null,\"seen\":"
-				      "null}") "," CHANGE("people", "update", PERSON("p2"),
-							  "{\"login\":\"ann\"}") "," CHANGE("peopl"
-											    "e",
-											    "inser"
-											    "t",
-											    PERSON("p3"),
-											    "{\"id"
-											    "\":"
-											    "\"p3\""
-											    ",\"log"
-											    "in\":"
-											    "null,"
-											    "\"scor"
-											    "e\":"
-											    "null,"
-											    "\"seen"
-											    "\":"
-											    "null"
-											    "}")),
-			 CLINIC_CACHE_OK);
+	assert_int_equal(
+		frame(f, C1, C2,
+		      CHANGE("people", "put", PERSON("p1"),
+			     "{\"id\":\"p1\",\"login\":\"bob\",\"score\":null,\"seen\":"
+			     "null}") "," CHANGE("people", "update", PERSON("p2"),
+						 "{\"login\":\"ann\"}") "," CHANGE("peopl"
+										   "e",
+										   "inser"
+										   "t",
+										   PERSON("p3"),
+										   "{\"id"
+										   "\":"
+										   "\"p3\""
+										   ",\"log"
+										   "in\":"
+										   "null,"
+										   "\"scor"
+										   "e\":"
+										   "null,"
+										   "\"seen"
+										   "\":"
+										   "null"
+										   "}")),
+		CLINIC_CACHE_OK);
 	assert_string_equal(query(f->path, "SELECT id, login, password FROM people ORDER BY id"),
 			    "p1|bob|secret\np2|ann|x\np3|~|x");
 }
