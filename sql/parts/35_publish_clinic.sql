@@ -78,7 +78,9 @@ DECLARE
 BEGIN
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 	PERFORM clinic_sync.check_clinic(schema);
-	FOR t IN SELECT * FROM clinic_sync.clinic_tables() c ORDER BY c.place LOOP
+	-- in a transaction block this fails before anything is locked
+	COMMIT;
+	FOR t IN SELECT c.* FROM clinic_sync.clinic_tables() c ORDER BY c.place LOOP
 		tries_left := 30;
 		LOOP
 			PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
