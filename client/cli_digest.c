@@ -78,6 +78,8 @@ static void on_line(void *context, const char *bytes, size_t len)
 	const char *table = json_string_value(json_object_get(line, "table"));
 	const char *error = json_string_value(json_object_get(line, "error"));
 
+	if (json_is_true(json_object_get(line, "no_such_table")))
+		digest->refused = true;
 	if (error)
 		set_problem(digest, error);
 	else if (json_is_true(json_object_get(line, "done")))
@@ -96,7 +98,8 @@ static void on_done(void *context, int http_status, const char *problem)
 	struct cli_digest *digest = context;
 
 	digest->done = true;
-	digest->http_status = http_status;
+	if (http_status >= 400 && http_status < 500)
+		digest->refused = true;
 	if (problem)
 		set_problem(digest, problem);
 	else if (!digest->saw_end)

@@ -25,7 +25,7 @@ struct cli_digest {
 	size_t table_count;
 	bool done; /* the answer is over; problem says whether it is good */
 	bool saw_end;
-	int http_status;
+	bool refused;      /* asking again would not help */
 	char problem[256]; /* empty: none */
 	struct link_http *http;
 };

@@ -44,11 +44,8 @@ static void step(struct cli_meeting *m, uint32_t wait_ms)
 
 static int fail_digest(const struct cli_meeting *m)
 {
-	int status = m->digest.http_status;
-	int exit_code = EXIT_UNREACHABLE;
+	int exit_code = m->digest.refused ? EXIT_REFUSED : EXIT_UNREACHABLE;
 
-	if (status == 401 || status == 403 || status == 404)
-		exit_code = EXIT_REFUSED;
 	return cli_fail(m->options, exit_code, "digest from %s: %s", m->url.host_header,
 			m->digest.problem);
 }
