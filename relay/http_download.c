@@ -98,12 +98,8 @@ static void on_done(void *ctx, const struct snapshot *s)
 		http_answer_line(x, 500, "the snapshot cannot be read");
 		return;
 	}
-	if (x->method == HTTP_GET) {
+	if (x->method == HTTP_GET)
 		metric_add(METRIC_SNAPSHOTS_SERVED, 1);
-		for (size_t i = 0; i < s->table_count; i++)
-			log_info("Synced %llu records from table %s (snapshot)",
-				 (unsigned long long)s->tables[i].rows, s->tables[i].name);
-	}
 	serve_file(x, s);
 }
 

@@ -80,22 +80,6 @@ static void drop_exchange(struct connection *c)
 	c->head_sent = false;
 }
 
-static int on_request(struct connection *c, struct lws *wsi)
-{
-	drop_exchange(c);
-	c->x = calloc(1, sizeof(*c->x));
-	if (!c->x)
-		return -1;
-	c->x->relay = ws_relay(wsi);
-	c->x->connection = wsi;
-	dynbuf_init(&c->x->text, TEXT_MOST_BYTES);
-	read_request(wsi, c->x);
-	/* the answer may have to wait for a snapshot; from then on the peer's pace counts */
-	lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0);
-	http_route(c->x);
-	return 0;
-}
-
 static int send_head(struct lws *wsi, const struct http_exchange *x)
 {
 	unsigned char buffer[LWS_PRE + 2048];
@@ -155,6 +139,27 @@ static int send_body(struct connection *c, struct lws *wsi)
 		lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0);
 	}
 	return 0;
+}
+
+static int on_request(struct connection *c, struct lws *wsi)
+{
+	drop_exchange(c);
+	c->x = calloc(1, sizeof(*c->x));
+	if (!c->x)
+		return -1;
+	c->x->relay = ws_relay(wsi);
+	c->x->connection = wsi;
+	dynbuf_init(&c->x->text, TEXT_MOST_BYTES);
+	read_request(wsi, c->x);
+	/* the answer may have to wait for a snapshot; from then on the peer's pace counts */
+	lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0);
+	http_route(c->x);
+	if (c->x->method != HTTP_OTHER)
+		return 0;
+	/* it may have a body, whose end libwebsockets would wait for: answer and close */
+	if (!send_head(wsi, c->x))
+		send_body(c, wsi);
+	return -1;
 }
 
 static int on_writeable(struct connection *c, struct lws *wsi)

@@ -1,0 +1,523 @@
+/* The state machine of a device, without sockets: what it answers, and what it sends next. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "device.h"
+#include "relay_support.h"
+
+struct world {
+	struct config config;
+	struct feed_limits limits;
+	struct feed *feed;
+	struct device_env env;
+	struct device *device;
+	uint64_t now_ms;
+	int wakes, catch_ups, resumes;
+	bool catch_up_busy, tables_known;
+};
+
+static void on_entry(void *ctx, struct feed_group *g)
+{
+	(void)ctx;
+	for (struct device *d = g->devices; d; d = d->group_next)
+		device_entry_came(d);
+}
+
+static void on_resync(void *ctx, struct feed_group *g, const struct cursor *at, const char *tables)
+{
+	struct world *w = ctx;
+
+	while (g->devices)
+		device_resync(g->devices, "table_changed", at, tables, w->now_ms);
+}
+
+static void on_idle(void *ctx, struct feed_group *g, struct frame *f)
+{
+	(void)ctx;
+	for (struct device *d = g->devices; d; d = d->group_next)
+		device_idle(d, f);
+}
+
+static const struct feed_events events = {on_entry, on_resync, on_entry, on_idle};
+
+static void env_wake(void *ctx, struct device *d)
+{
+	(void)d;
+	((struct world *)ctx)->wakes++;
+}
+
+static bool env_code(void *ctx, const char *code)
+{
+	(void)ctx;
+	return strcmp(code, "open sesame") == 0;
+}
+
+static bool env_tables(void *ctx, char *const *tables, size_t count)
+{
+	(void)tables;
+	(void)count;
+	return ((struct world *)ctx)->tables_known;
+}
+
+static bool env_catch_up(void *ctx, struct device *d)
+{
+	struct world *w = ctx;
+
+	(void)d;
+	w->catch_ups++;
+	return !w->catch_up_busy;
+}
+
+static void env_cancel(void *ctx, struct device *d)
+{
+	(void)ctx;
+	(void)d;
+}
+
+static void env_resume(void *ctx, struct device *d)
+{
+	(void)d;
+	((struct world *)ctx)->resumes++;
+}
+
+static int set_up(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+	struct cursor start = cursor_of(10);
+
+	config_defaults(&w->config);
+	w->config.device_queue_bytes = 10000;
+	w->limits.ring_bytes = 1 << 20;
+	w->limits.spool_bytes = 1 << 30;
+	w->limits.builder.max_frame_bytes = 4096;
+	snprintf(w->limits.builder.spool_dir, sizeof(w->limits.builder.spool_dir), "/tmp");
+	w->feed = feed_new(&w->limits, &events, w);
+	feed_start(w->feed, &start);
+	w->now_ms = 1000;
+	w->tables_known = true;
+	w->env = (struct device_env){&w->config,   w->feed,	 env_wake,   env_code, env_tables,
+				     env_catch_up, env_cancel, env_resume, w};
+	w->device = device_new(&w->env, false, w->now_ms);
+	w->device->session = w;
+	*state = w;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct world *w = *state;
+
+	device_free(w->device, w->now_ms);
+	feed_free(w->feed);
+	free(w);
+	return 0;
+}
+
+/* The next message of this type, skipping none. */
+static json_t *next(struct world *w, const char *type)
+{
+	struct frame *f = device_next(w->device, w->now_ms);
+	json_t *j;
+
+	assert_non_null(f);
+	j = json_loadb(f->text, f->len, JSON_REJECT_DUPLICATES, NULL);
+	frame_unref(f);
+	assert_non_null(j);
+	assert_string_equal(json_string_value(json_object_get(j, "type")), type);
+	return j;
+}
+
+static void expect(struct world *w, const char *type)
+{
+	json_decref(next(w, type));
+}
+
+static void expect_with(struct world *w, const char *type, const char *key, const char *value)
+{
+	json_t *j = next(w, type);
+
+	assert_string_equal(json_string_value(json_object_get(j, key)), value);
+	json_decref(j);
+}
+
+static void expect_nothing(struct world *w)
+{
+	assert_null(device_next(w->device, w->now_ms));
+}
+
+static void say(struct world *w, const char *text)
+{
+	device_receive(w->device, text, strlen(text), w->now_ms);
+}
+
+static void say_hello(struct world *w)
+{
+	say(w, "{\"type\":\"client_info\",\"device_id\":\"d-1\",\"access_code\":\"open sesame\"}");
+	expect(w, "connected");
+	expect_nothing(w);
+	assert_int_equal(w->device->state, DEVICE_WAIT_REQUEST);
+}
+
+static void request(struct world *w, int64_t batch)
+{
+	char text[200], cursor[CURSOR_TEXT_BYTES];
+	struct cursor c = cursor_of(batch);
+
+	snprintf(text, sizeof(text), "{\"type\":\"request_sync\",\"cursor\":\"%s\"}",
+		 cursor_format(&c, cursor));
+	say(w, text);
+}
+
+static void go_live(struct world *w)
+{
+	say_hello(w);
+	request(w, 10);
+	expect(w, "ready");
+	expect_nothing(w);
+	assert_int_equal(w->device->state, DEVICE_LIVE);
+}
+
+static void batches(struct world *w, int64_t from, int64_t to, int bytes)
+{
+	for (int64_t id = from; id <= to; id++) {
+		feed_one_batch(w->feed, id, "payments", 1, bytes);
+		feed_poll_end(w->feed, w->now_ms);
+	}
+}
+
+static void a_wrong_code_is_refused(void **state)
+{
+	struct world *w = *state;
+
+	say(w, "{\"type\":\"client_info\",\"device_id\":\"d-1\",\"access_code\":\"open\"}");
+	expect(w, "connected");
+	expect_with(w, "error", "code", "bad_access_code");
+	assert_int_equal(w->device->close_code, CLOSE_BAD_ACCESS_CODE);
+	expect_nothing(w);
+	request(w, 10);
+	expect_nothing(w);
+}
+
+static void a_header_stands_for_the_code(void **state)
+{
+	struct world *w = *state;
+
+	w->device->authorized = true;
+	say(w, "{\"type\":\"client_info\",\"device_id\":\"d-1\"}");
+	assert_int_equal(w->device->state, DEVICE_WAIT_REQUEST);
+}
+
+static void bad_messages_are_refused(void **state)
+{
+	static const char *const bad[] = {
+		"",
+		"null",
+		"[]",
+		"{}",
+		"{\"type\":7}",
+		"{\"type\":\"no\"}",
+		"{\"type\":\"client_info\"}",
+		"{\"type\":\"client_info\",\"device_id\":\"\"}",
+		"{\"type\":\"client_info\",\"device_id\":\"a b\"}",
+		"{\"type\":\"client_info\",\"device_id\":7}",
+		"{\"type\":\"client_info\",\"device_id\":\"a\",\"device_id\":\"b\"}",
+		"{\"type\":\"client_info\",\"device_id\":\"a\\u0000b\"}",
+		"{\"type\":\"request_sync\",\"cursor\":null}",
+		"{\"type\":\"client_info\",\"device_id\":\"a\"} x",
+	};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct world *w = *state;
+
+		say(w, bad[i]);
+		expect(w, "connected");
+		expect_with(w, "error", "code", "bad_message");
+		assert_int_equal(w->device->close_code, CLOSE_BAD_MESSAGE);
+		tear_down(state);
+		set_up(state);
+	}
+}
+
+static void client_info_has_a_deadline(void **state)
+{
+	struct world *w = *state;
+
+	w->now_ms += (uint64_t)w->config.client_info_timeout_s * 1000 - 1;
+	device_tick(w->device, w->now_ms);
+	assert_int_equal(w->device->close_code, 0);
+	device_tick(w->device, ++w->now_ms);
+	expect(w, "connected");
+	expect_with(w, "error", "code", "client_info_timeout");
+	assert_int_equal(w->device->close_code, CLOSE_CLIENT_INFO_TIMEOUT);
+}
+
+static void a_flood_is_refused(void **state)
+{
+	struct world *w = *state;
+
+	say_hello(w);
+	for (int i = 0; i < 150; i++) {
+		say(w, "{\"type\":\"request_sync\",\"cursor\":null}");
+		expect(w, "resync_required");
+	}
+	for (int i = 0; i < 60; i++)
+		say(w, "{\"type\":\"request_sync\",\"cursor\":null}");
+	assert_int_equal(w->device->state, DEVICE_REFUSED);
+}
+
+static void without_a_cursor_a_snapshot_is_needed(void **state)
+{
+	struct world *w = *state;
+
+	say_hello(w);
+	say(w, "{\"type\":\"request_sync\",\"cursor\":null,\"tables\":null}");
+	expect_with(w, "resync_required", "reason", "no_cursor");
+	say(w, "{\"type\":\"request_sync\",\"cursor\":\"rubbish\"}");
+	expect_with(w, "resync_required", "reason", "bad_cursor");
+	assert_int_equal(w->device->state, DEVICE_WAIT_REQUEST);
+}
+
+static void unknown_tables_are_refused_once_that_is_sure(void **state)
+{
+	struct world *w = *state;
+
+	say_hello(w);
+	w->tables_known = false;
+	say(w, "{\"type\":\"request_sync\",\"cursor\":null,\"tables\":[\"a\",\"b\",\"a\"]}");
+	expect_nothing(w);
+	assert_int_equal(w->device->request.table_count, 2);
+	device_tables_checked(w->device, NULL, w->now_ms);
+	expect_with(w, "resync_required", "reason", "no_cursor");
+	say(w, "{\"type\":\"request_sync\",\"cursor\":null,\"tables\":[\"a\"]}");
+	device_tables_checked(w->device, "a", w->now_ms);
+	expect_with(w, "error", "code", "bad_table");
+	assert_int_equal(w->device->close_code, CLOSE_BAD_TABLE);
+}
+
+static void frames_follow_ready(void **state)
+{
+	struct world *w = *state;
+	char at[CURSOR_TEXT_BYTES];
+	struct cursor c = cursor_of(10);
+
+	go_live(w);
+	batches(w, 11, 12, 20);
+	expect_with(w, "database_change", "from", cursor_format(&c, at));
+	c = cursor_of(11);
+	expect_with(w, "database_change", "from", cursor_format(&c, at));
+	c = cursor_of(12);
+	assert_true(cursor_equal(&w->device->cursor, &c));
+	expect_nothing(w);
+	assert_int_equal(w->catch_ups, 0);
+}
+
+static void a_recent_cursor_resumes_from_memory(void **state)
+{
+	struct world *w = *state;
+
+	go_live(w);
+	batches(w, 11, 14, 20);
+	request(w, 12);
+	expect(w, "ready");
+	assert_int_equal(w->device->state, DEVICE_CATCH_UP);
+	expect(w, "database_change");
+	expect(w, "database_change");
+	expect_nothing(w);
+	assert_int_equal(w->device->state, DEVICE_LIVE);
+	assert_int_equal(w->catch_ups, 0);
+}
+
+static struct feed_entry *log_entry(int64_t from, int64_t to)
+{
+	struct feed_step step = {cursor_of(from), cursor_of(to), "2026-11-23T08:00:00.000Z"};
+	struct feed_entry *e = feed_entry_of_heartbeat(&step);
+
+	assert_non_null(e);
+	return e;
+}
+
+static void an_old_cursor_is_read_from_the_log_then_from_memory(void **state)
+{
+	struct world *w = *state;
+	struct table_counts none = {0};
+
+	say_hello(w);
+	request(w, 7);
+	assert_int_equal(w->catch_ups, 1);
+	expect_nothing(w);
+	device_cursor_good(w->device);
+	device_catch_up_entry(w->device, log_entry(7, 9));
+	expect(w, "ready");
+	expect(w, "heartbeat");
+	expect_nothing(w);
+	device_catch_up_entry(w->device, log_entry(9, 10));
+	device_catch_up_level(w->device, &none, w->now_ms);
+	batches(w, 11, 11, 20);
+	expect(w, "heartbeat");
+	expect(w, "database_change");
+	expect_nothing(w);
+	assert_int_equal(w->device->state, DEVICE_LIVE);
+}
+
+static void the_log_is_asked_again_after_a_failure(void **state)
+{
+	struct world *w = *state;
+
+	say_hello(w);
+	w->catch_up_busy = true;
+	request(w, 7);
+	assert_int_equal(w->catch_ups, 1);
+	device_tick(w->device, w->now_ms + 100);
+	assert_int_equal(w->catch_ups, 1);
+	w->catch_up_busy = false;
+	device_tick(w->device, w->now_ms + 1000);
+	assert_int_equal(w->catch_ups, 2);
+	/* what came before a failure goes out first, and the next try begins after it */
+	device_cursor_good(w->device);
+	device_catch_up_entry(w->device, log_entry(7, 9));
+	device_catch_up_failed(w->device, w->now_ms);
+	device_tick(w->device, w->now_ms + 5000);
+	assert_int_equal(w->catch_ups, 2);
+	expect(w, "ready");
+	expect(w, "heartbeat");
+	device_tick(w->device, w->now_ms + 5000);
+	assert_int_equal(w->catch_ups, 3);
+	assert_int_equal(w->device->cursor.batch, 9);
+}
+
+static void a_slow_reader_of_the_log_is_full_at_its_bound(void **state)
+{
+	struct world *w = *state;
+	int entries = 0;
+
+	say_hello(w);
+	request(w, 7);
+	device_cursor_good(w->device);
+	for (; !device_catch_up_full(w->device); entries++)
+		device_catch_up_entry(w->device, log_entry(7 + entries, 8 + entries));
+	assert_true(device_behind(w->device) > 10000);
+	expect(w, "ready");
+	while (entries-- > 0)
+		expect(w, "heartbeat");
+	assert_true(w->resumes > 0);
+	assert_int_equal(device_behind(w->device), 0);
+}
+
+static void a_slow_device_lags_and_comes_back(void **state)
+{
+	struct world *w = *state;
+
+	go_live(w);
+	batches(w, 11, 40, 1000);
+	assert_int_equal(w->device->state, DEVICE_LAGGED);
+	expect(w, "lagged");
+	for (int i = 0; i < 30; i++)
+		expect(w, "database_change");
+	expect_nothing(w);
+	assert_int_equal(w->device->state, DEVICE_LIVE);
+	assert_int_equal(w->catch_ups, 0);
+}
+
+static void what_was_trimmed_comes_from_the_log(void **state)
+{
+	struct world *w = *state;
+
+	go_live(w);
+	w->config.device_queue_bytes = 3000;
+	w->limits.ring_bytes = 5000;
+	batches(w, 11, 40, 1000);
+	expect(w, "lagged");
+	expect_nothing(w);
+	assert_int_equal(w->device->state, DEVICE_CATCH_UP);
+	assert_int_equal(w->catch_ups, 1);
+	assert_int_equal(w->device->cursor.batch, 10);
+	/* its cursor is known to be good: no second ready */
+	device_cursor_good(w->device);
+	expect_nothing(w);
+}
+
+static void a_resync_ends_the_feed_until_asked_again(void **state)
+{
+	struct world *w = *state;
+	struct upstream_batch b = batch_of(12, false, "payments");
+	char at[CURSOR_TEXT_BYTES];
+	struct cursor c = cursor_of(12);
+
+	go_live(w);
+	batches(w, 11, 11, 20);
+	feed_batch_end(w->feed, &b);
+	expect_with(w, "resync_required", "at", cursor_format(&c, at));
+	expect_nothing(w);
+	batches(w, 13, 13, 20);
+	expect_nothing(w);
+	request(w, 12);
+	expect(w, "ready");
+	expect(w, "database_change");
+	expect_nothing(w);
+}
+
+static void parts_come_whole_and_in_order(void **state)
+{
+	struct world *w = *state;
+	json_t *m;
+	bool last;
+	int parts = 0;
+
+	go_live(w);
+	feed_one_batch(w->feed, 11, "payments", 40, 500);
+	do {
+		assert_int_equal(w->device->cursor.batch, 10);
+		m = next(w, "database_change");
+		assert_int_equal(json_integer_value(json_object_get(m, "part")), parts++);
+		last = json_is_true(json_object_get(m, "last"));
+		json_decref(m);
+	} while (!last);
+	assert_true(parts > 2);
+	assert_int_equal(w->device->cursor.batch, 11);
+	expect_nothing(w);
+}
+
+static void an_idle_device_hears_a_heartbeat(void **state)
+{
+	struct world *w = *state;
+
+	go_live(w);
+	feed_tick(w->feed, w->now_ms + 30000, 25000);
+	expect(w, "heartbeat");
+	expect_nothing(w);
+}
+
+#define test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test(a_wrong_code_is_refused),
+		test(a_header_stands_for_the_code),
+		test(bad_messages_are_refused),
+		test(client_info_has_a_deadline),
+		test(a_flood_is_refused),
+		test(without_a_cursor_a_snapshot_is_needed),
+		test(unknown_tables_are_refused_once_that_is_sure),
+		test(frames_follow_ready),
+		test(a_recent_cursor_resumes_from_memory),
+		test(an_old_cursor_is_read_from_the_log_then_from_memory),
+		test(the_log_is_asked_again_after_a_failure),
+		test(a_slow_reader_of_the_log_is_full_at_its_bound),
+		test(a_slow_device_lags_and_comes_back),
+		test(what_was_trimmed_comes_from_the_log),
+		test(a_resync_ends_the_feed_until_asked_again),
+		test(parts_come_whole_and_in_order),
+		test(an_idle_device_hears_a_heartbeat),
+	};
+
+	log_set_level(LOG_LEVEL_ERROR);
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,403 @@
+/* The feed: which frames are made of which batches, and who finds his place in the ring. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "relay_support.h"
+
+#define FRAME_BYTES 4096
+
+struct world {
+	struct feed_limits limits;
+	struct feed *feed;
+	struct feed_group *all, *payments;
+	int entries, resyncs, gaps, idles;
+	struct cursor resync_at;
+	char resync_tables[200];
+};
+
+static void on_entry(void *ctx, struct feed_group *g)
+{
+	(void)g;
+	((struct world *)ctx)->entries++;
+}
+
+static void on_resync(void *ctx, struct feed_group *g, const struct cursor *at, const char *tables)
+{
+	struct world *w = ctx;
+
+	(void)g;
+	w->resyncs++;
+	w->resync_at = *at;
+	snprintf(w->resync_tables, sizeof(w->resync_tables), "%s", tables);
+}
+
+static void on_gap(void *ctx, struct feed_group *g)
+{
+	(void)g;
+	((struct world *)ctx)->gaps++;
+}
+
+static void on_idle(void *ctx, struct feed_group *g, struct frame *f)
+{
+	(void)g;
+	(void)f;
+	((struct world *)ctx)->idles++;
+}
+
+static const struct feed_events events = {on_entry, on_resync, on_gap, on_idle};
+
+static int set_up(void **state)
+{
+	static char *const names[] = {"payments"};
+	struct world *w = calloc(1, sizeof(*w));
+	struct cursor start = cursor_of(10);
+
+	w->limits.ring_bytes = 1 << 20;
+	w->limits.spool_bytes = 1 << 30;
+	w->limits.builder.max_frame_bytes = FRAME_BYTES;
+	snprintf(w->limits.builder.spool_dir, sizeof(w->limits.builder.spool_dir), "/tmp");
+	w->feed = feed_new(&w->limits, &events, w);
+	w->all = feed_join(w->feed, NULL, 0);
+	w->payments = feed_join(w->feed, names, 1);
+	feed_start(w->feed, &start);
+	*state = w;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct world *w = *state;
+
+	feed_leave(w->all, 0);
+	feed_leave(w->payments, 0);
+	feed_free(w->feed);
+	free(w);
+	return 0;
+}
+
+/* Message `i` of entry `nth` from the oldest; the caller decrefs. */
+static json_t *message(struct feed_group *g, uint64_t nth, size_t i)
+{
+	struct frame *f = feed_entry_message(feed_at(g, g->first + nth), i);
+	json_t *j;
+
+	assert_non_null(f);
+	j = json_loadb(f->text, f->len, JSON_REJECT_DUPLICATES, NULL);
+	assert_non_null(j);
+	frame_unref(f);
+	return j;
+}
+
+static void expect_step(struct feed_group *g, uint64_t nth, int64_t from, int64_t to, size_t changes)
+{
+	json_t *m = message(g, nth, 0);
+	char a[CURSOR_TEXT_BYTES], b[CURSOR_TEXT_BYTES];
+	struct cursor c_from = cursor_of(from), c_to = cursor_of(to);
+
+	assert_string_equal(json_string_value(json_object_get(m, "from")), cursor_format(&c_from, a));
+	assert_string_equal(json_string_value(json_object_get(m, "to")), cursor_format(&c_to, b));
+	assert_int_equal(json_array_size(json_object_get(m, "changes")), changes);
+	json_decref(m);
+}
+
+static uint64_t ring_len(const struct feed_group *g)
+{
+	return g->next_seq - g->first;
+}
+
+static void batches_of_one_round_share_a_frame(void **state)
+{
+	struct world *w = *state;
+
+	feed_one_batch(w->feed, 11, "payments", 2, 20);
+	feed_one_batch(w->feed, 12, "patients", 1, 20);
+	feed_one_batch(w->feed, 13, "payments", 1, 20);
+	assert_int_equal(w->entries, 0);
+	feed_poll_end(w->feed, 1);
+	assert_int_equal(ring_len(w->all), 1);
+	expect_step(w->all, 0, 10, 13, 4);
+	assert_int_equal(ring_len(w->payments), 1);
+	expect_step(w->payments, 0, 10, 13, 3);
+}
+
+static void row_bytes_pass_through(void **state)
+{
+	struct world *w = *state;
+	struct upstream_change c = change_of("a\"b", "{\"x\": \"\\u00e9\\/\",  \"n\":1.50}");
+	struct upstream_batch b = batch_of(11, false, NULL);
+	struct frame *f;
+
+	feed_change(w->feed, &c);
+	feed_batch_end(w->feed, &b);
+	feed_poll_end(w->feed, 1);
+	f = feed_entry_message(feed_at(w->all, w->all->first), 0);
+	assert_non_null(memmem(f->text, f->len, c.data.text, c.data.len));
+	assert_non_null(memmem(f->text, f->len, "\"table\":\"a\\\"b\",", 15));
+	frame_unref(f);
+	json_decref(message(w->all, 0, 0));
+}
+
+static void a_full_frame_ends_at_a_batch(void **state)
+{
+	struct world *w = *state;
+
+	for (int64_t id = 11; id <= 20; id++)
+		feed_one_batch(w->feed, id, "payments", 1, 1000);
+	feed_poll_end(w->feed, 1);
+	assert_true(ring_len(w->all) >= 4);
+	for (uint64_t i = 0; i < ring_len(w->all); i++) {
+		struct feed_entry *e = feed_at(w->all, w->all->first + i);
+
+		assert_true(e->frame->len <= FRAME_BYTES);
+		if (i)
+			assert_true(cursor_equal(&e->step.from,
+						 &feed_at(w->all, w->all->first + i - 1)->step.to));
+	}
+}
+
+static void a_boundary_ends_the_frame_even_when_empty(void **state)
+{
+	struct world *w = *state;
+	struct upstream_batch b = batch_of(12, true, NULL);
+
+	feed_one_batch(w->feed, 11, "patients", 1, 20);
+	feed_batch_end(w->feed, &b);
+	feed_one_batch(w->feed, 13, "patients", 1, 20);
+	feed_poll_end(w->feed, 1);
+	assert_int_equal(ring_len(w->all), 2);
+	expect_step(w->all, 0, 10, 12, 1);
+	expect_step(w->all, 1, 12, 13, 1);
+	/* the group that it did not concern is brought there by a heartbeat */
+	assert_int_equal(ring_len(w->payments), 1);
+	assert_int_equal(feed_at(w->payments, w->payments->first)->kind, ENTRY_HEARTBEAT);
+	expect_step(w->payments, 0, 10, 12, 0);
+}
+
+static void a_large_batch_comes_in_parts(void **state)
+{
+	struct world *w = *state;
+	struct feed_entry *e;
+	size_t changes = 0, parts;
+
+	feed_one_batch(w->feed, 11, "patients", 1, 20);
+	feed_one_batch(w->feed, 12, "payments", 40, 500);
+	feed_one_batch(w->feed, 13, "patients", 1, 20);
+	feed_poll_end(w->feed, 1);
+	assert_int_equal(ring_len(w->all), 3);
+	expect_step(w->all, 0, 10, 11, 1);
+	expect_step(w->all, 2, 12, 13, 1);
+	e = feed_at(w->all, w->all->first + 1);
+	assert_int_equal(e->kind, ENTRY_GIANT);
+	parts = feed_entry_messages(e);
+	assert_true(parts > 4);
+	for (size_t i = 0; i < parts; i++) {
+		json_t *m = message(w->all, 1, i);
+
+		assert_int_equal(json_integer_value(json_object_get(m, "part")), i);
+		assert_int_equal(json_is_true(json_object_get(m, "last")), i + 1 == parts);
+		changes += json_array_size(json_object_get(m, "changes"));
+		json_decref(m);
+	}
+	assert_int_equal(changes, 40);
+	assert_true(feed_entry_memory(e) < 10000);
+}
+
+static void a_row_larger_than_a_frame_travels_alone(void **state)
+{
+	struct world *w = *state;
+
+	feed_one_batch(w->feed, 11, "payments", 1, 50000);
+	feed_poll_end(w->feed, 1);
+	assert_int_equal(feed_at(w->all, w->all->first)->kind, ENTRY_GIANT);
+	expect_step(w->all, 0, 10, 11, 1);
+}
+
+static void an_abandoned_batch_leaves_no_trace(void **state)
+{
+	struct world *w = *state;
+	struct upstream_change c = change_of("payments", "\"half\"");
+
+	feed_one_batch(w->feed, 11, "payments", 1, 20);
+	for (int i = 0; i < 100; i++) /* enough for parts in the spool */
+		feed_change(w->feed, &c);
+	feed_abandon(w->feed);
+	feed_one_batch(w->feed, 12, "payments", 2, 20);
+	feed_poll_end(w->feed, 1);
+	expect_step(w->all, 0, 10, 11, 1);
+	expect_step(w->all, 1, 11, 12, 2);
+}
+
+static void a_resync_breaks_only_its_groups(void **state)
+{
+	struct world *w = *state;
+	struct upstream_batch b = batch_of(12, false, "patients,users");
+	uint64_t seq;
+	struct cursor before = cursor_of(11), at = cursor_of(12);
+
+	feed_one_batch(w->feed, 11, "payments", 1, 20);
+	feed_batch_end(w->feed, &b);
+	feed_one_batch(w->feed, 13, "payments", 1, 20);
+	feed_poll_end(w->feed, 1);
+	assert_int_equal(w->resyncs, 1);
+	assert_true(cursor_equal(&w->resync_at, &at));
+	assert_string_equal(w->resync_tables, "[\"patients\",\"users\"]");
+	assert_false(feed_find(w->all, &before, &seq));
+	assert_true(feed_find(w->all, &at, &seq));
+	expect_step(w->all, 0, 12, 13, 1);
+	expect_step(w->payments, 0, 10, 13, 2);
+}
+
+static void places_are_found_by_cursor(void **state)
+{
+	struct world *w = *state;
+	struct cursor c = cursor_of(10), forged = {11, 1};
+	uint64_t seq;
+
+	for (int64_t id = 11; id <= 13; id++) {
+		feed_one_batch(w->feed, id, "payments", 1, 20);
+		feed_poll_end(w->feed, 1);
+	}
+	for (int64_t id = 10; id <= 13; id++) {
+		c = cursor_of(id);
+		assert_true(feed_find(w->all, &c, &seq));
+		assert_int_equal(seq, w->all->first + (uint64_t)(id - 10));
+	}
+	assert_false(feed_find(w->all, &forged, &seq));
+	c = cursor_of(9);
+	assert_false(feed_find(w->all, &c, &seq));
+	c = cursor_of(14);
+	assert_false(feed_find(w->all, &c, &seq));
+}
+
+static void the_last_batch_is_a_place_though_no_entry_ends_there(void **state)
+{
+	struct world *w = *state;
+	struct cursor c = cursor_of(11);
+	uint64_t seq;
+
+	feed_one_batch(w->feed, 11, "patients", 1, 20);
+	feed_poll_end(w->feed, 1);
+	assert_int_equal(ring_len(w->payments), 0);
+	assert_true(feed_find(w->payments, &c, &seq));
+	assert_int_equal(seq, w->payments->next_seq);
+	expect_step(w->payments, 0, 10, 11, 0);
+}
+
+static void a_group_that_came_during_a_batch_reads_it_from_the_log(void **state)
+{
+	static char *const names[] = {"patients", "users"};
+	struct world *w = *state;
+	struct upstream_change c = change_of("patients", "\"first\"");
+	struct upstream_batch b = batch_of(11, false, NULL);
+	struct feed_group *late;
+	struct cursor at = cursor_of(11);
+	uint64_t seq;
+
+	feed_change(w->feed, &c);
+	late = feed_join(w->feed, names, 2);
+	feed_change(w->feed, &c);
+	feed_batch_end(w->feed, &b);
+	feed_poll_end(w->feed, 1);
+	assert_int_equal(w->gaps, 1);
+	assert_int_equal(ring_len(late), 0);
+	assert_true(feed_find(late, &at, &seq));
+	feed_leave(late, 0);
+}
+
+static void the_ring_is_bounded_in_bytes(void **state)
+{
+	struct world *w = *state;
+	struct cursor c = cursor_of(10);
+	uint64_t seq;
+
+	w->limits.ring_bytes = 20000;
+	for (int64_t id = 11; id <= 100; id++) {
+		feed_one_batch(w->feed, id, "patients", 1, 500);
+		feed_poll_end(w->feed, 1);
+		assert_true(feed_memory(w->feed) <= 20000);
+	}
+	assert_true(ring_len(w->all) > 5);
+	assert_false(feed_find(w->all, &c, &seq));
+	c = cursor_of(99);
+	assert_true(feed_find(w->all, &c, &seq));
+	assert_true(feed_behind(w->all, seq) > 500);
+	assert_int_equal(feed_behind(w->all, w->all->next_seq), 0);
+}
+
+static void heartbeats_move_silent_groups(void **state)
+{
+	struct world *w = *state;
+
+	feed_tick(w->feed, 0, 1000);
+	feed_one_batch(w->feed, 11, "patients", 1, 20);
+	feed_poll_end(w->feed, 500);
+	feed_tick(w->feed, 999, 1000);
+	assert_int_equal(ring_len(w->payments), 0);
+	feed_tick(w->feed, 1000, 1000);
+	expect_step(w->payments, 0, 10, 11, 0);
+	assert_int_equal(w->idles, 0);
+	feed_tick(w->feed, 2500, 1000);
+	assert_int_equal(w->idles, 2);
+	assert_int_equal(ring_len(w->payments), 1);
+}
+
+static void counts_say_what_a_frame_holds(void **state)
+{
+	struct world *w = *state;
+	const struct table_counts *counts;
+
+	feed_one_batch(w->feed, 11, "payments", 3, 20);
+	feed_one_batch(w->feed, 12, "patients", 2, 20);
+	feed_poll_end(w->feed, 1);
+	counts = &feed_at(w->all, w->all->first)->counts;
+	assert_int_equal(counts->len, 2);
+	assert_string_equal(counts->items[0].table, "payments");
+	assert_int_equal(counts->items[0].rows, 3);
+	assert_int_equal(counts->items[1].rows, 2);
+}
+
+static void no_spool_is_a_gap_not_a_hole(void **state)
+{
+	struct world *w = *state;
+	struct cursor at = cursor_of(11);
+	uint64_t seq, end = w->all->next_seq;
+
+	snprintf(w->limits.builder.spool_dir, sizeof(w->limits.builder.spool_dir), "/nonexistent");
+	feed_one_batch(w->feed, 11, "payments", 40, 500);
+	assert_int_equal(w->gaps, 2);
+	/* whoever stood at the end finds that his place is gone */
+	assert_true(end < w->all->first);
+	assert_true(feed_find(w->all, &at, &seq));
+}
+
+#define test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test(batches_of_one_round_share_a_frame),
+		test(row_bytes_pass_through),
+		test(a_full_frame_ends_at_a_batch),
+		test(a_boundary_ends_the_frame_even_when_empty),
+		test(a_large_batch_comes_in_parts),
+		test(a_row_larger_than_a_frame_travels_alone),
+		test(an_abandoned_batch_leaves_no_trace),
+		test(a_resync_breaks_only_its_groups),
+		test(places_are_found_by_cursor),
+		test(the_last_batch_is_a_place_though_no_entry_ends_there),
+		test(a_group_that_came_during_a_batch_reads_it_from_the_log),
+		test(the_ring_is_bounded_in_bytes),
+		test(heartbeats_move_silent_groups),
+		test(counts_say_what_a_frame_holds),
+		test(no_spool_is_a_gap_not_a_hole),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
