@@ -37,8 +37,8 @@ def text_of(wire):  # a value on the wire -> its canonical text, which is what t
 
 def show(column, held):  # what a snapshot's column holds -> canonical text
     kind = column["class"]
-    if held is None:
-        return None
+    if held is None or isinstance(held, str):
+        return held
     if kind == "boolean":
         return "true" if held else "false"
     if kind == "blob":
@@ -132,14 +132,18 @@ class Cache:
 
 cache, seen, moved = Cache(), collections.deque(maxlen=1000), asyncio.Event()
 stop_at = None  # the cursor where the file must stand still
+jumps = 0  # snapshots after the first: any cursor may have been passed by
 
 
 async def follow(ws):
+    global jumps
     staged = []
     async for text in ws:
         message = json.loads(text)
         if message["type"] == "resync_required":
             cache.snapshot(message["at"])
+            jumps += 1
+            moved.set()
             await ws.send(json.dumps({"type": "request_sync", "cursor": cache.cursor, "tables": None}))
         elif message["type"] == "error" and message["code"] != "database_unavailable":
             sys.exit("refused: " + message["message"])
@@ -159,9 +163,10 @@ async def follow(ws):
 async def compare():
     global stop_at
     for _ in range(10):
+        before = jumps
         answer = await asyncio.to_thread(get, "/db/digest")
         wanted = stop_at = json.loads(await asyncio.to_thread(answer.readline))["cursor"]
-        while cache.cursor != wanted and wanted not in seen:
+        while cache.cursor != wanted and wanted not in seen and jumps == before:
             moved.clear()
             await moved.wait()
         if cache.cursor == wanted:

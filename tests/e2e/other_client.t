@@ -28,7 +28,7 @@ sub is_equal {
 
 is_equal('the snapshot');
 my @statements = (
-	q(INSERT INTO users (username, password) VALUES ('new', 'x')),
+	q(INSERT INTO users (id, username, password) VALUES ('U-new', 'new', 'x')),
 	q(UPDATE patients SET "contactNumber" = NULL, "isSeniorCitizen" = NOT coalesce("isSeniorCitizen", false)),
 	q(DELETE FROM bill_items WHERE id % 3 = 0),
 	q(UPDATE clinic_services SET id = id || '-new' WHERE id = (SELECT max(id) FROM clinic_services)),
