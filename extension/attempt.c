@@ -19,7 +19,7 @@
 #include "compat.h"
 
 bool
-cs_attempt(void (*work) (void *arg), void *arg)
+cs_attempt(void (*work)(void *arg), void *arg)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;

@@ -9,6 +9,6 @@
  * Call work(arg) and return true; false if it failed.  Only a cancelled
  * statement is an error still.  The memory context is kept.
  */
-extern bool cs_attempt(void (*work) (void *arg), void *arg);
+extern bool cs_attempt(void (*work)(void *arg), void *arg);
 
-#endif							/* CLINIC_SYNC_ATTEMPT_H */
+#endif /* CLINIC_SYNC_ATTEMPT_H */

@@ -71,16 +71,15 @@ canon_kind(Oid base)
 static bool
 output_is_plain(Oid base)
 {
-	return base == INT8OID || base == NUMERICOID || base == UUIDOID ||
-		base == NAMEOID || base == OIDOID || base == CHAROID ||
-		base == INETOID || base == CIDROID ||
-		get_typtype(base) == TYPTYPE_ENUM;
+	return base == INT8OID || base == NUMERICOID || base == UUIDOID || base == NAMEOID ||
+		   base == OIDOID || base == CHAROID || base == INETOID || base == CIDROID ||
+		   get_typtype(base) == TYPTYPE_ENUM;
 }
 
 void
 cs_canon_init(CsCanon *canon, Oid type, MemoryContext context)
 {
-	Oid			base = getBaseType(type);
+	Oid base = getBaseType(type);
 
 	memset(canon, 0, sizeof(CsCanon));
 	canon->kind = canon_kind(base);
@@ -88,8 +87,8 @@ cs_canon_init(CsCanon *canon, Oid type, MemoryContext context)
 
 	if (canon->kind == CS_CANON_OUTPUT)
 	{
-		Oid			output;
-		bool		varlena;
+		Oid output;
+		bool varlena;
 
 		getTypeOutputInfo(base, &output, &varlena);
 		fmgr_info_cxt(output, &canon->output, context);
@@ -101,9 +100,8 @@ cs_canon_init(CsCanon *canon, Oid type, MemoryContext context)
 bool
 cs_canon_is_literal(const CsCanon *canon)
 {
-	return canon->kind == CS_CANON_BOOL ||
-		canon->kind == CS_CANON_INT2 ||
-		canon->kind == CS_CANON_INT4;
+	return canon->kind == CS_CANON_BOOL || canon->kind == CS_CANON_INT2 ||
+		   canon->kind == CS_CANON_INT4;
 }
 
 Size
@@ -121,12 +119,12 @@ cs_raw_bytes(int16 typlen, Datum value)
 /* What the output functions look at. */
 typedef struct PinnedSettings
 {
-	int			date_style;
-	int			date_order;
-	int			interval_style;
-	int			float_digits;
-	int			bytea_form;
-	pg_tz	   *timezone;
+	int date_style;
+	int date_order;
+	int interval_style;
+	int float_digits;
+	int bytea_form;
+	pg_tz *timezone;
 } PinnedSettings;
 
 static void
@@ -164,7 +162,7 @@ restore_settings(const PinnedSettings *saved)
 }
 
 void
-cs_canon_pinned(void (*work) (void *arg), void *arg)
+cs_canon_pinned(void (*work)(void *arg), void *arg)
 {
 	PinnedSettings saved;
 
@@ -188,9 +186,9 @@ static Size
 timestamp_text(Timestamp value, bool zoned, char *buf)
 {
 	struct pg_tm tm;
-	fsec_t		fsec;			/* microseconds */
-	bool		bc;
-	int			len;
+	fsec_t fsec; /* microseconds */
+	bool bc;
+	int len;
 
 	if (TIMESTAMP_IS_NOBEGIN(value))
 		return strlcpy(buf, "-infinity", CS_CANON_SCRATCH);
@@ -198,20 +196,18 @@ timestamp_text(Timestamp value, bool zoned, char *buf)
 		return strlcpy(buf, "infinity", CS_CANON_SCRATCH);
 	if (timestamp2tm(value, NULL, &tm, &fsec, NULL, NULL) != 0)
 		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp out of range")));
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("timestamp out of range")));
 
 	/* there is no year 0: 1 BC comes before 1 AD */
 	bc = tm.tm_year <= 0;
 	len = snprintf(buf, CS_CANON_SCRATCH, "%04d-%02d-%02dT%02d:%02d:%02d.",
-				   bc ? 1 - tm.tm_year : tm.tm_year, tm.tm_mon, tm.tm_mday,
-				   tm.tm_hour, tm.tm_min, tm.tm_sec);
+				   bc ? 1 - tm.tm_year : tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min,
+				   tm.tm_sec);
 	if (fsec % 1000 == 0)
 		len += snprintf(buf + len, CS_CANON_SCRATCH - len, "%03d", (int) fsec / 1000);
 	else
 		len += snprintf(buf + len, CS_CANON_SCRATCH - len, "%06d", (int) fsec);
-	len += snprintf(buf + len, CS_CANON_SCRATCH - len, "%s%s",
-					zoned ? "Z" : "", bc ? " BC" : "");
+	len += snprintf(buf + len, CS_CANON_SCRATCH - len, "%s%s", zoned ? "Z" : "", bc ? " BC" : "");
 	return len;
 }
 
@@ -233,8 +229,8 @@ static const char *
 bytea_text(Datum value, Size *length)
 {
 	struct varlena *bytes = PG_DETOAST_DATUM_PACKED(value);
-	Size		n = VARSIZE_ANY_EXHDR(bytes);
-	char	   *buf = palloc(2 + 2 * n);
+	Size n = VARSIZE_ANY_EXHDR(bytes);
+	char *buf = palloc(2 + 2 * n);
 
 	buf[0] = '\\';
 	buf[1] = 'x';
@@ -269,19 +265,19 @@ cs_canon_text(CsCanon *canon, Datum value, char *scratch, Size *length)
 		case CS_CANON_BYTEA:
 			return bytea_text(value, length);
 		case CS_CANON_TEXT:
-			{
-				struct varlena *text = PG_DETOAST_DATUM_PACKED(value);
+		{
+			struct varlena *text = PG_DETOAST_DATUM_PACKED(value);
 
-				*length = VARSIZE_ANY_EXHDR(text);
-				return VARDATA_ANY(text);
-			}
+			*length = VARSIZE_ANY_EXHDR(text);
+			return VARDATA_ANY(text);
+		}
 		case CS_CANON_OUTPUT:
-			{
-				char	   *text = OutputFunctionCall(&canon->output, value);
+		{
+			char *text = OutputFunctionCall(&canon->output, value);
 
-				*length = strlen(text);
-				return text;
-			}
+			*length = strlen(text);
+			return text;
+		}
 	}
 	pg_unreachable();
 }

@@ -16,18 +16,18 @@ typedef enum CsCanonKind
 	CS_CANON_DATE,
 	CS_CANON_TIMESTAMP,
 	CS_CANON_TIMESTAMPTZ,
-	CS_CANON_TEXT,				/* stored bytes are the text */
+	CS_CANON_TEXT, /* stored bytes are the text */
 	CS_CANON_BYTEA,
-	CS_CANON_OUTPUT				/* by the type's output function */
+	CS_CANON_OUTPUT /* by the type's output function */
 } CsCanonKind;
 
 typedef struct CsCanon
 {
 	CsCanonKind kind;
-	bool		pinned;			/* output depends on session settings */
-	bool		unbounded;		/* text may be far longer than the value */
-	int16		typlen;
-	FmgrInfo	output;			/* CS_CANON_OUTPUT only */
+	bool pinned;    /* output depends on session settings */
+	bool unbounded; /* text may be far longer than the value */
+	int16 typlen;
+	FmgrInfo output; /* CS_CANON_OUTPUT only */
 } CsCanon;
 
 /* Room for the text of any value that is formatted in place. */
@@ -40,8 +40,7 @@ extern void cs_canon_init(CsCanon *canon, Oid type, MemoryContext context);
  * the value itself or in the current memory context, and is not terminated.
  * If canon->pinned, the caller is inside cs_canon_pinned().
  */
-extern const char *cs_canon_text(CsCanon *canon, Datum value,
-								 char *scratch, Size *length);
+extern const char *cs_canon_text(CsCanon *canon, Datum value, char *scratch, Size *length);
 
 /* True if JSON holds the canonical text as it is, without quotes. */
 extern bool cs_canon_is_literal(const CsCanon *canon);
@@ -50,6 +49,6 @@ extern bool cs_canon_is_literal(const CsCanon *canon);
 extern Size cs_raw_bytes(int16 typlen, Datum value);
 
 /* Call work(arg) under the settings that canonical texts are made with. */
-extern void cs_canon_pinned(void (*work) (void *arg), void *arg);
+extern void cs_canon_pinned(void (*work)(void *arg), void *arg);
 
-#endif							/* CLINIC_SYNC_CANON_H */
+#endif /* CLINIC_SYNC_CANON_H */

@@ -19,13 +19,12 @@ argument_canon(FmgrInfo *flinfo)
 {
 	if (flinfo->fn_extra == NULL)
 	{
-		Oid			type = get_fn_expr_argtype(flinfo, 0);
-		CsCanon    *canon;
+		Oid type = get_fn_expr_argtype(flinfo, 0);
+		CsCanon *canon;
 
 		if (!OidIsValid(type))
-			ereport(ERROR,
-					(errcode(ERRCODE_INDETERMINATE_DATATYPE),
-					 errmsg("could not determine the type of the value")));
+			ereport(ERROR, (errcode(ERRCODE_INDETERMINATE_DATATYPE),
+							errmsg("could not determine the type of the value")));
 		canon = MemoryContextAlloc(flinfo->fn_mcxt, sizeof(CsCanon));
 		cs_canon_init(canon, type, flinfo->fn_mcxt);
 		flinfo->fn_extra = canon;
@@ -36,17 +35,17 @@ argument_canon(FmgrInfo *flinfo)
 /* A call of canon(). */
 typedef struct CanonCall
 {
-	CsCanon    *canon;
-	Datum		value;
-	text	   *result;
+	CsCanon *canon;
+	Datum value;
+	text *result;
 } CanonCall;
 
 static void
 make_text(void *arg)
 {
-	CanonCall  *call = arg;
-	char		scratch[CS_CANON_SCRATCH];
-	Size		length;
+	CanonCall *call = arg;
+	char scratch[CS_CANON_SCRATCH];
+	Size length;
 	const char *bytes = cs_canon_text(call->canon, call->value, scratch, &length);
 
 	call->result = cstring_to_text_with_len(bytes, length);
@@ -61,7 +60,7 @@ PG_FUNCTION_INFO_V1(clinic_sync_canon);
 Datum
 clinic_sync_canon(PG_FUNCTION_ARGS)
 {
-	CanonCall	call = {argument_canon(fcinfo->flinfo), PG_GETARG_DATUM(0), NULL};
+	CanonCall call = {argument_canon(fcinfo->flinfo), PG_GETARG_DATUM(0), NULL};
 
 	if (call.canon->pinned)
 		cs_canon_pinned(make_text, &call);
@@ -74,18 +73,16 @@ clinic_sync_canon(PG_FUNCTION_ARGS)
 static int16 *
 argument_lengths(FunctionCallInfo fcinfo)
 {
-	FmgrInfo   *flinfo = fcinfo->flinfo;
+	FmgrInfo *flinfo = fcinfo->flinfo;
 
 	if (flinfo->fn_extra == NULL)
 	{
-		int16	   *lengths;
+		int16 *lengths;
 
 		if (get_fn_expr_variadic(flinfo))
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("raw_bytes() cannot take its arguments from an array")));
-		lengths = MemoryContextAlloc(flinfo->fn_mcxt,
-									 sizeof(int16) * Max(PG_NARGS(), 1));
+			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+							errmsg("raw_bytes() cannot take its arguments from an array")));
+		lengths = MemoryContextAlloc(flinfo->fn_mcxt, sizeof(int16) * Max(PG_NARGS(), 1));
 		for (int i = 0; i < PG_NARGS(); i++)
 			lengths[i] = get_typlen(get_fn_expr_argtype(flinfo, i));
 		flinfo->fn_extra = lengths;
@@ -103,8 +100,8 @@ PG_FUNCTION_INFO_V1(clinic_sync_raw_bytes);
 Datum
 clinic_sync_raw_bytes(PG_FUNCTION_ARGS)
 {
-	int16	   *lengths = argument_lengths(fcinfo);
-	int64		total = 0;
+	int16 *lengths = argument_lengths(fcinfo);
+	int64 total = 0;
 
 	for (int i = 0; i < PG_NARGS(); i++)
 	{

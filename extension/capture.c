@@ -55,21 +55,18 @@ static TriggerData *
 require_trigger(FunctionCallInfo fcinfo, const char *name)
 {
 	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be called as a trigger", name)));
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("function \"%s\" must be called as a trigger", name)));
 	return (TriggerData *) fcinfo->context;
 }
 
 static void
 reject_trigger(TriggerData *trigger, const char *shape)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-			 errmsg("trigger \"%s\" on table \"%s\" must be %s",
-					trigger->tg_trigger->tgname,
-					RelationGetRelationName(trigger->tg_relation), shape),
-			 errhint("Triggers of clinic_sync are created by clinic_sync.publish().")));
+	ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+					errmsg("trigger \"%s\" on table \"%s\" must be %s", trigger->tg_trigger->tgname,
+						   RelationGetRelationName(trigger->tg_relation), shape),
+					errhint("Triggers of clinic_sync are created by clinic_sync.publish().")));
 }
 
 /* publish() creates triggers of the right shape; CREATE TRIGGER need not. */
@@ -78,8 +75,7 @@ require_after_row(FunctionCallInfo fcinfo)
 {
 	TriggerData *trigger = require_trigger(fcinfo, "capture_row");
 
-	if (!TRIGGER_FIRED_AFTER(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+	if (!TRIGGER_FIRED_AFTER(trigger->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
 		reject_trigger(trigger, "AFTER ... FOR EACH ROW");
 	return trigger;
 }
@@ -89,8 +85,7 @@ require_after_truncate(FunctionCallInfo fcinfo)
 {
 	TriggerData *trigger = require_trigger(fcinfo, "capture_truncate");
 
-	if (!TRIGGER_FIRED_AFTER(trigger->tg_event) ||
-		!TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+	if (!TRIGGER_FIRED_AFTER(trigger->tg_event) || !TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 		reject_trigger(trigger, "AFTER TRUNCATE");
 	return trigger;
 }
@@ -106,7 +101,7 @@ static FullTransactionId absent_in = {0};
 static void
 log_present(CsPublication *pub, text *key, TupleTableSlot *present)
 {
-	text	   *data;
+	text *data;
 
 	if (present == NULL)
 	{
@@ -136,7 +131,7 @@ log_present_of(CsPublication *pub, Relation rel, TupleTableSlot *row)
 static void
 log_end_of(CsPublication *pub, Relation rel, TupleTableSlot *old, bool old_is_ours)
 {
-	text	   *key = cs_row_key(pub, old);
+	text *key = cs_row_key(pub, old);
 	TupleTableSlot *present = cs_present_row(pub, rel, old);
 
 	if (present == NULL && !old_is_ours &&
@@ -150,10 +145,9 @@ log_end_of(CsPublication *pub, Relation rel, TupleTableSlot *old, bool old_is_ou
 static void
 log_row(CsPublication *pub, CsOp op, TupleTableSlot *row)
 {
-	text	   *data = cs_row_data(pub, row, NULL);
+	text *data = cs_row_data(pub, row, NULL);
 
-	cs_log_append(pub->id, data == NULL ? CS_OP_OVERSIZE : op,
-				  cs_row_key(pub, row), data);
+	cs_log_append(pub->id, data == NULL ? CS_OP_OVERSIZE : op, cs_row_key(pub, row), data);
 }
 
 /*
@@ -181,10 +175,9 @@ capture_delete(CsPublication *pub, TriggerData *trigger)
 static bool
 capture_key_change(CsPublication *pub, TriggerData *trigger)
 {
-	Relation	rel = trigger->tg_relation;
+	Relation rel = trigger->tg_relation;
 
-	log_end_of(pub, rel, trigger->tg_trigslot,
-			   cs_version_is_ours(rel, trigger->tg_trigtuple));
+	log_end_of(pub, rel, trigger->tg_trigslot, cs_version_is_ours(rel, trigger->tg_trigtuple));
 	if (cs_version_is_newest(rel, trigger->tg_newtuple))
 		log_row(pub, CS_OP_PUT, trigger->tg_newslot);
 	else
@@ -195,10 +188,10 @@ capture_key_change(CsPublication *pub, TriggerData *trigger)
 static bool
 capture_update(CsPublication *pub, TriggerData *trigger)
 {
-	Relation	rel = trigger->tg_relation;
+	Relation rel = trigger->tg_relation;
 	TupleTableSlot *old = trigger->tg_trigslot;
 	TupleTableSlot *new = trigger->tg_newslot;
-	bool	   *changed;
+	bool *changed;
 
 	if (!cs_row_same_key(pub, old, new))
 		return capture_key_change(pub, trigger);
@@ -210,13 +203,13 @@ capture_update(CsPublication *pub, TriggerData *trigger)
 		!cs_version_is_newest(rel, trigger->tg_newtuple))
 		log_present_of(pub, rel, new);
 	else if (cs_row_is_oversize(pub, old) || cs_row_is_risky(pub, old))
-		log_row(pub, CS_OP_PUT, new);	/* caches may not hold the old one */
+		log_row(pub, CS_OP_PUT, new); /* caches may not hold the old one */
 	else
 	{
-		text	   *data = cs_row_data(pub, new, changed);
+		text *data = cs_row_data(pub, new, changed);
 
-		cs_log_append(pub->id, data == NULL ? CS_OP_OVERSIZE : CS_OP_UPDATE,
-					  cs_row_key(pub, new), data);
+		cs_log_append(pub->id, data == NULL ? CS_OP_OVERSIZE : CS_OP_UPDATE, cs_row_key(pub, new),
+					  data);
 	}
 	return true;
 }
@@ -234,8 +227,7 @@ capture_unkeyed(CsPublication *pub)
 	FullTransactionId xid = GetTopFullTransactionId();
 	SubTransactionId savepoint = GetCurrentSubTransactionId();
 
-	if (marked == pub->id && marked_at == savepoint &&
-		FullTransactionIdEquals(marked_in, xid))
+	if (marked == pub->id && marked_at == savepoint && FullTransactionIdEquals(marked_in, xid))
 		return false;
 	marked = pub->id;
 	marked_at = savepoint;
@@ -247,8 +239,8 @@ capture_unkeyed(CsPublication *pub)
 static void
 capture_event(CsPublication *pub, TriggerData *trigger)
 {
-	bool		logged;
-	CsCount		count;
+	bool logged;
+	CsCount count;
 
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 		count = CS_COUNT_INSERT;
@@ -286,14 +278,13 @@ clinic_sync_capture_row(PG_FUNCTION_ARGS)
 	CsPublication *pub = cs_publication_get(trigger->tg_relation);
 
 	if (pub == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" is not published",
-						RelationGetRelationName(trigger->tg_relation)),
-				 errhint("Publish it with clinic_sync.publish(), or drop trigger \"%s\".",
-						 trigger->tg_trigger->tgname)));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("table \"%s\" is not published",
+							   RelationGetRelationName(trigger->tg_relation)),
+						errhint("Publish it with clinic_sync.publish(), or drop trigger \"%s\".",
+								trigger->tg_trigger->tgname)));
 	capture_event(pub, trigger);
-	return PointerGetDatum(NULL);	/* ignored for AFTER triggers */
+	return PointerGetDatum(NULL); /* ignored for AFTER triggers */
 }
 
 /*
@@ -307,8 +298,8 @@ clinic_sync_capture_row(PG_FUNCTION_ARGS)
 static bool
 is_empty_and_ours(Oid relid)
 {
-	Relation	rel = RelationIdGetRelation(relid);
-	bool		result;
+	Relation rel = RelationIdGetRelation(relid);
+	bool result;
 
 	if (!RelationIsValid(rel))
 		return false;
@@ -316,7 +307,7 @@ is_empty_and_ours(Oid relid)
 		result = true;
 	else
 		result = CheckRelationLockedByMe(rel, AccessExclusiveLock, true) &&
-			RelationGetNumberOfBlocks(rel) == 0;
+				 RelationGetNumberOfBlocks(rel) == 0;
 	RelationClose(rel);
 	return result;
 }
@@ -328,11 +319,11 @@ is_empty_and_ours(Oid relid)
 static bool
 whole_table_is_empty(CsPublication *pub)
 {
-	List	   *leaves = find_all_inheritors(pub->root, NoLock, NULL);
-	ListCell   *cell;
-	bool		empty = true;
+	List *leaves = find_all_inheritors(pub->root, NoLock, NULL);
+	ListCell *cell;
+	bool empty = true;
 
-	foreach(cell, leaves)
+	foreach (cell, leaves)
 		empty = empty && is_empty_and_ours(lfirst_oid(cell));
 	list_free(leaves);
 	return empty;
@@ -349,7 +340,7 @@ clinic_sync_capture_truncate(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = require_after_truncate(fcinfo);
 	CsPublication *pub = cs_publication_get(trigger->tg_relation);
-	bool		empty;
+	bool empty;
 
 	/* the trigger of a leaf survives its DETACH, and then means nothing */
 	if (pub == NULL)
@@ -357,7 +348,6 @@ clinic_sync_capture_truncate(PG_FUNCTION_ARGS)
 
 	empty = whole_table_is_empty(pub);
 	cs_log_append(pub->id, empty ? CS_OP_TRUNCATE : CS_OP_RESYNC, NULL, NULL);
-	cs_notify_count(pub->event, NameStr(pub->table),
-					empty ? CS_COUNT_TRUNCATE : CS_COUNT_RESYNC);
+	cs_notify_count(pub->event, NameStr(pub->table), empty ? CS_COUNT_TRUNCATE : CS_COUNT_RESYNC);
 	return PointerGetDatum(NULL);
 }

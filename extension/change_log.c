@@ -52,7 +52,7 @@ next_seq(void)
 	/* nothing written yet, which takes a statement that changes no row */
 	if (XLogRecPtrIsInvalid(XactLastRecEnd))
 	{
-		char		nothing = 0;
+		char nothing = 0;
 
 		XLogBeginInsert();
 		XLogRegisterData(&nothing, sizeof(nothing));
@@ -64,10 +64,10 @@ next_seq(void)
 void
 cs_log_append(int32 publication, CsOp op, text *key, text *data)
 {
-	CsSegment	segment;
-	Relation	table = cs_segment_open(&segment);
-	Datum		values[LOG_COLUMNS];
-	bool		isnull[LOG_COLUMNS] = {0};
+	CsSegment segment;
+	Relation table = cs_segment_open(&segment);
+	Datum values[LOG_COLUMNS];
+	bool isnull[LOG_COLUMNS] = {0};
 
 	if (!cs_log_has_room(&segment))
 	{
@@ -115,9 +115,8 @@ count_of(char op)
 		case CS_OP_ACK:
 			return CS_COUNT_ACK;
 		default:
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("unrecognized operation of the change log")));
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("unrecognized operation of the change log")));
 	}
 }
 
@@ -129,22 +128,20 @@ PG_FUNCTION_INFO_V1(clinic_sync_log_append);
 Datum
 clinic_sync_log_append(PG_FUNCTION_ARGS)
 {
-	int32		publication;
-	char		op;
-	CsCount		count;
-	char	   *event;
-	NameData	table;
+	int32 publication;
+	char op;
+	CsCount count;
+	char *event;
+	NameData table;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("publication and op must not be null")));
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("publication and op must not be null")));
 	publication = PG_GETARG_INT32(0);
 	op = PG_GETARG_CHAR(1);
 	count = count_of(op);
 
-	cs_log_append(publication, op,
-				  PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2),
+	cs_log_append(publication, op, PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2),
 				  PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3));
 
 	/* the row of an unpublished table rings all the same */

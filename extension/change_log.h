@@ -10,15 +10,15 @@
 /* The letters are stored in the log; never renumber them. */
 typedef enum CsOp
 {
-	CS_OP_INSERT = 'i',			/* whole row, it is new */
-	CS_OP_UPDATE = 'u',			/* changed columns */
-	CS_OP_DELETE = 'd',			/* key */
-	CS_OP_PUT = 'p',			/* present row, or none if data is null */
-	CS_OP_TRUNCATE = 't',		/* the table is empty */
-	CS_OP_SCHEMA = 's',			/* new columns */
-	CS_OP_RESYNC = 'r',			/* its rows changed without events */
-	CS_OP_OVERSIZE = 'o',		/* key of a row that caches do not hold */
-	CS_OP_ACK = 'a'				/* answer to a device's mutation */
+	CS_OP_INSERT = 'i',   /* whole row, it is new */
+	CS_OP_UPDATE = 'u',   /* changed columns */
+	CS_OP_DELETE = 'd',   /* key */
+	CS_OP_PUT = 'p',      /* present row, or none if data is null */
+	CS_OP_TRUNCATE = 't', /* the table is empty */
+	CS_OP_SCHEMA = 's',   /* new columns */
+	CS_OP_RESYNC = 'r',   /* its rows changed without events */
+	CS_OP_OVERSIZE = 'o', /* key of a row that caches do not hold */
+	CS_OP_ACK = 'a'       /* answer to a device's mutation */
 } CsOp;
 
 /* Append one row; key and data may be NULL. */
@@ -32,10 +32,10 @@ extern void cs_log_append(int32 publication, CsOp op, text *key, text *data);
 
 typedef struct CsSegment
 {
-	int32		id;
-	Oid			table;
-	int			nindexes;
-	Oid			indexes[CS_SEGMENT_MAX_INDEXES];
+	int32 id;
+	Oid table;
+	int nindexes;
+	Oid indexes[CS_SEGMENT_MAX_INDEXES];
 } CsSegment;
 
 /*
@@ -43,7 +43,7 @@ typedef struct CsSegment
  * transaction (or the savepoint in which it was first locked) ends.
  */
 extern Relation cs_segment_open(CsSegment *segment);
-extern Oid	cs_segment_relation(int32 id);
+extern Oid cs_segment_relation(int32 id);
 extern void cs_segment_invalidate(Oid relid);
 
 /*
@@ -54,4 +54,4 @@ extern void cs_segment_invalidate(Oid relid);
 extern bool cs_log_has_room(const CsSegment *segment);
 extern void cs_log_limit_init(void);
 
-#endif							/* CLINIC_SYNC_CHANGE_LOG_H */
+#endif /* CLINIC_SYNC_CHANGE_LOG_H */

@@ -28,8 +28,7 @@
 
 /* 18 can name a module and its version for pg_get_loaded_modules() */
 #if PG_VERSION_NUM >= 180000
-#define CS_MODULE_MAGIC \
-	PG_MODULE_MAGIC_EXT(.name = "clinic_sync", .version = CLINIC_SYNC_VERSION)
+#define CS_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "clinic_sync", .version = CLINIC_SYNC_VERSION)
 #else
 #define CS_MODULE_MAGIC PG_MODULE_MAGIC
 #endif
@@ -40,17 +39,16 @@
 
 /* 18 lets a scan report its own statistics; we have none to report */
 #if PG_VERSION_NUM >= 180000
-#define cs_index_beginscan(heap, index, snapshot, nkeys) \
+#define cs_index_beginscan(heap, index, snapshot, nkeys)                                           \
 	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
 #else
-#define cs_index_beginscan(heap, index, snapshot, nkeys) \
+#define cs_index_beginscan(heap, index, snapshot, nkeys)                                           \
 	index_beginscan(heap, index, snapshot, nkeys, 0)
 #endif
 
 /* 18 has generated columns without storage: their value is in no tuple */
 #if PG_VERSION_NUM >= 180000
-#define cs_column_is_stored(att) \
-	((att)->attgenerated != ATTRIBUTE_GENERATED_VIRTUAL)
+#define cs_column_is_stored(att) ((att)->attgenerated != ATTRIBUTE_GENERATED_VIRTUAL)
 #else
 #define cs_column_is_stored(att) true
 #endif
@@ -62,13 +60,12 @@ InitMaterializedSRF(FunctionCallInfo fcinfo, uint32 flags)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	MemoryContext oldcontext;
-	TupleDesc	desc;
+	TupleDesc desc;
 
 	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) ||
 		(rsinfo->allowedModes & SFRM_Materialize) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("set-valued function called in context that cannot accept a set")));
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("set-valued function called in context that cannot accept a set")));
 
 	oldcontext = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -80,4 +77,4 @@ InitMaterializedSRF(FunctionCallInfo fcinfo, uint32 flags)
 }
 #endif
 
-#endif							/* CLINIC_SYNC_COMPAT_H */
+#endif /* CLINIC_SYNC_COMPAT_H */

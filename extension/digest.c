@@ -16,8 +16,8 @@
 #include "access/tableam.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
-#include "common/cryptohash.h"
-#include "common/sha2.h"
+#include <common/cryptohash.h>
+#include <common/sha2.h>
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -33,15 +33,15 @@
 typedef struct Digest
 {
 	CsPublication *pub;
-	CsColumn  **columns;		/* in byte order of their names */
-	int			ncolumns;
+	CsColumn **columns; /* in byte order of their names */
+	int ncolumns;
 	pg_cryptohash_ctx *sha256;
 	TupleTableSlot *row;
-	uint64		row_hash;
+	uint64 row_hash;
 } Digest;
 
 /* Called for each row, in a context that is reset after it. */
-typedef void (*RowConsumer) (Digest *digest, void *arg);
+typedef void (*RowConsumer)(Digest *digest, void *arg);
 
 /*
  * Columns.
@@ -66,32 +66,30 @@ find_column(CsPublication *pub, const char *name)
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("column \"%s\" of table \"%s\" is not published",
-					name, NameStr(pub->table))));
+			 errmsg("column \"%s\" of table \"%s\" is not published", name, NameStr(pub->table))));
 }
 
 static void
 choose_columns(Digest *digest, ArrayType *names)
 {
 	CsPublication *pub = digest->pub;
-	Datum	   *elements = NULL;
-	bool	   *isnull = NULL;
-	int			count = pub->ncolumns;
+	Datum *elements = NULL;
+	bool *isnull = NULL;
+	int count = pub->ncolumns;
 
 	if (names != NULL)
-		deconstruct_array(names, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
-						  &elements, &isnull, &count);
+		deconstruct_array(names, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &elements, &isnull,
+						  &count);
 
 	digest->columns = palloc(sizeof(CsColumn *) * Max(count, 1));
 	digest->ncolumns = count;
 	for (int i = 0; i < count; i++)
 	{
 		if (names != NULL && isnull[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("a column name must not be null")));
-		digest->columns[i] = names == NULL ? &pub->columns[i] :
-			find_column(pub, NameStr(*DatumGetName(elements[i])));
+			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+							errmsg("a column name must not be null")));
+		digest->columns[i] = names == NULL ? &pub->columns[i]
+										   : find_column(pub, NameStr(*DatumGetName(elements[i])));
 	}
 	qsort(digest->columns, count, sizeof(CsColumn *), compare_columns);
 }
@@ -110,19 +108,18 @@ hash_bytes(Digest *digest, const char *bytes, Size length)
 static void
 hash_column(Digest *digest, CsColumn *column)
 {
-	int			i = column->attnum - 1;
-	char		scratch[CS_CANON_SCRATCH];
-	char		mark[32];
+	int i = column->attnum - 1;
+	char scratch[CS_CANON_SCRATCH];
+	char mark[32];
 	const char *bytes;
-	Size		length;
+	Size length;
 
 	if (digest->row->tts_isnull[i])
 	{
 		hash_bytes(digest, "N", 1);
 		return;
 	}
-	bytes = cs_canon_text(&column->canon, digest->row->tts_values[i],
-						  scratch, &length);
+	bytes = cs_canon_text(&column->canon, digest->row->tts_values[i], scratch, &length);
 	hash_bytes(digest, mark, snprintf(mark, sizeof(mark), "V%zu:", length));
 	hash_bytes(digest, bytes, length);
 }
@@ -130,8 +127,8 @@ hash_column(Digest *digest, CsColumn *column)
 static void
 hash_columns(void *arg)
 {
-	Digest	   *digest = arg;
-	uint8		result[PG_SHA256_DIGEST_LENGTH];
+	Digest *digest = arg;
+	uint8 result[PG_SHA256_DIGEST_LENGTH];
 
 	if (pg_cryptohash_init(digest->sha256) < 0)
 		elog(ERROR, "could not compute SHA-256");
@@ -148,7 +145,7 @@ hash_columns(void *arg)
 static void
 hash_row(void *arg)
 {
-	Digest	   *digest = arg;
+	Digest *digest = arg;
 
 	slot_getsomeattrs(digest->row, digest->pub->last_attnum);
 	if (digest->pub->pinned)
@@ -176,8 +173,7 @@ hash_row_or_skip(Digest *digest)
 static void
 scan_rows(Digest *digest, Relation rel, RowConsumer consume, void *arg)
 {
-	MemoryContext per_row = AllocSetContextCreate(CurrentMemoryContext,
-												  "clinic_sync digest row",
+	MemoryContext per_row = AllocSetContextCreate(CurrentMemoryContext, "clinic_sync digest row",
 												  ALLOCSET_DEFAULT_SIZES);
 	TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
 
@@ -198,20 +194,17 @@ scan_rows(Digest *digest, Relation rel, RowConsumer consume, void *arg)
 static void
 digest_relation(Relation rel, ArrayType *names, RowConsumer consume, void *arg)
 {
-	Digest		digest = {0};
+	Digest digest = {0};
 
 	digest.pub = cs_publication_get(rel);
 	if (digest.pub == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" is not published", RelationGetRelationName(rel)),
-				 errhint("Publish it with clinic_sync.publish().")));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("table \"%s\" is not published", RelationGetRelationName(rel)),
+						errhint("Publish it with clinic_sync.publish().")));
 	choose_columns(&digest, names);
 	digest.sha256 = pg_cryptohash_create(PG_SHA256);
 	if (digest.sha256 == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	digest.row = table_slot_create(rel, NULL);
 
 	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
@@ -226,12 +219,12 @@ digest_relation(Relation rel, ArrayType *names, RowConsumer consume, void *arg)
 static void
 digest_table(Oid relid, ArrayType *names, RowConsumer consume, void *arg)
 {
-	List	   *relids = find_all_inheritors(relid, AccessShareLock, NULL);
-	ListCell   *cell;
+	List *relids = find_all_inheritors(relid, AccessShareLock, NULL);
+	ListCell *cell;
 
-	foreach(cell, relids)
+	foreach (cell, relids)
 	{
-		Relation	rel = table_open(lfirst_oid(cell), NoLock);
+		Relation rel = table_open(lfirst_oid(cell), NoLock);
 
 		digest_relation(rel, names, consume, arg);
 		table_close(rel, NoLock);
@@ -245,14 +238,14 @@ digest_table(Oid relid, ArrayType *names, RowConsumer consume, void *arg)
 
 typedef struct DigestSum
 {
-	int64		rows;
-	uint64		hash;
+	int64 rows;
+	uint64 hash;
 } DigestSum;
 
 static void
 add_to_sum(Digest *digest, void *arg)
 {
-	DigestSum  *sum = arg;
+	DigestSum *sum = arg;
 
 	sum->rows++;
 	sum->hash += digest->row_hash;
@@ -261,7 +254,7 @@ add_to_sum(Digest *digest, void *arg)
 static text *
 hash_text(uint64 hash)
 {
-	char		buf[17];
+	char buf[17];
 
 	snprintf(buf, sizeof(buf), "%08x%08x", (uint32) (hash >> 32), (uint32) hash);
 	return cstring_to_text(buf);
@@ -276,30 +269,28 @@ PG_FUNCTION_INFO_V1(clinic_sync_digest_scan);
 Datum
 clinic_sync_digest_scan(PG_FUNCTION_ARGS)
 {
-	DigestSum	sum = {0};
-	TupleDesc	desc;
-	Datum		values[2];
-	bool		isnull[2] = {PG_ARGISNULL(0), PG_ARGISNULL(0)};
+	DigestSum sum = {0};
+	TupleDesc desc;
+	Datum values[2];
+	bool isnull[2] = {PG_ARGISNULL(0), PG_ARGISNULL(0)};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	if (!PG_ARGISNULL(0))
-		digest_table(PG_GETARG_OID(0),
-					 PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
+		digest_table(PG_GETARG_OID(0), PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
 					 add_to_sum, &sum);
 
 	values[0] = Int64GetDatum(sum.rows);
 	values[1] = PointerGetDatum(hash_text(sum.hash));
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
-													  values, isnull)));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, isnull)));
 }
 
 static void
 put_row_hash(Digest *digest, void *arg)
 {
 	ReturnSetInfo *result = arg;
-	Datum		values[2];
-	bool		isnull[2] = {false, false};
+	Datum values[2];
+	bool isnull[2] = {false, false};
 
 	values[0] = PointerGetDatum(cs_row_key(digest->pub, digest->row));
 	values[1] = PointerGetDatum(hash_text(digest->row_hash));
@@ -317,8 +308,7 @@ clinic_sync_row_hashes(PG_FUNCTION_ARGS)
 {
 	InitMaterializedSRF(fcinfo, 0);
 	if (!PG_ARGISNULL(0))
-		digest_table(PG_GETARG_OID(0),
-					 PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
+		digest_table(PG_GETARG_OID(0), PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
 					 put_row_hash, fcinfo->resultinfo);
 	return (Datum) 0;
 }

@@ -7,14 +7,14 @@
 
 typedef enum CsNotifyMode
 {
-	CS_NOTIFY_OFF,				/* relays poll */
-	CS_NOTIFY_COMMIT			/* one NOTIFY per event at each commit */
+	CS_NOTIFY_OFF,   /* relays poll */
+	CS_NOTIFY_COMMIT /* one NOTIFY per event at each commit */
 } CsNotifyMode;
 
-extern int	cs_notify_mode;		/* a CsNotifyMode */
-extern int	cs_max_row_bytes;	/* rows above it are logged by key only */
-extern int	cs_log_hard_kb;		/* capture stops logging above it */
+extern int cs_notify_mode;   /* a CsNotifyMode */
+extern int cs_max_row_bytes; /* rows above it are logged by key only */
+extern int cs_log_hard_kb;   /* capture stops logging above it */
 
 extern void cs_guc_init(void);
 
-#endif							/* CLINIC_SYNC_GUC_H */
+#endif /* CLINIC_SYNC_GUC_H */

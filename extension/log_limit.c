@@ -34,12 +34,12 @@
 
 static bool over_limit = false; /* at the last look */
 static TimestampTz looked_at = 0;
-static int	rows_since = 0;
-static bool warned = false;		/* once per session */
+static int rows_since = 0;
+static bool warned = false; /* once per session */
 
 /* Of the current transaction: */
-static bool stopped = false;	/* it has skipped a row */
-static int32 recorded = 0;		/* segment whose loss is on record, or 0 */
+static bool stopped = false; /* it has skipped a row */
+static int32 recorded = 0;   /* segment whose loss is on record, or 0 */
 
 /*
  * Bytes of one segment with its index and TOAST; 0 if somebody is dropping it,
@@ -48,13 +48,12 @@ static int32 recorded = 0;		/* segment whose loss is on record, or 0 */
 static int64
 segment_bytes(Oid table)
 {
-	int64		bytes = 0;
+	int64 bytes = 0;
 
 	if (!ConditionalLockRelationOid(table, AccessShareLock))
 		return 0;
 	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(table)))
-		bytes = DatumGetInt64(DirectFunctionCall1(pg_total_relation_size,
-												  ObjectIdGetDatum(table)));
+		bytes = DatumGetInt64(DirectFunctionCall1(pg_total_relation_size, ObjectIdGetDatum(table)));
 	UnlockRelationOid(table, AccessShareLock);
 	return bytes;
 }
@@ -62,16 +61,16 @@ segment_bytes(Oid table)
 static int64
 log_bytes(void)
 {
-	CsOwnScan	scan;
-	HeapTuple	row;
-	int64		bytes = 0;
+	CsOwnScan scan;
+	HeapTuple row;
+	int64 bytes = 0;
 
 	cs_own_scan_begin(&scan, cs_own_relation("segment"), NULL);
 	while ((row = cs_own_scan_next(&scan)) != NULL)
 	{
-		bool		isnull;
-		int32		id = DatumGetInt32(cs_own_value(&scan, row, "id", &isnull));
-		Oid			table = cs_segment_relation(id);
+		bool isnull;
+		int32 id = DatumGetInt32(cs_own_value(&scan, row, "id", &isnull));
+		Oid table = cs_segment_relation(id);
 
 		if (OidIsValid(table))
 			bytes += segment_bytes(table);
@@ -90,8 +89,7 @@ look_at_size(void)
 		rows_since++;
 		/* a statement's rows share its time, which costs nothing to ask for */
 		now = GetCurrentStatementStartTimestamp();
-		if (looked_at != 0 &&
-			!TimestampDifferenceExceeds(looked_at, now, CHECK_INTERVAL_MS))
+		if (looked_at != 0 && !TimestampDifferenceExceeds(looked_at, now, CHECK_INTERVAL_MS))
 			return;
 	}
 	looked_at = GetCurrentTimestamp();
@@ -106,14 +104,14 @@ look_at_size(void)
 static bool
 loss_is_recorded(Oid table, int32 segment)
 {
-	CsOwnScan	scan;
-	HeapTuple	row;
-	bool		found = false;
+	CsOwnScan scan;
+	HeapTuple row;
+	bool found = false;
 
 	cs_own_scan_begin(&scan, table, SnapshotSelf);
 	while (!found && (row = cs_own_scan_next(&scan)) != NULL)
 	{
-		bool		isnull;
+		bool isnull;
 
 		found = DatumGetInt32(cs_own_value(&scan, row, "segment", &isnull)) == segment;
 	}
@@ -124,10 +122,10 @@ loss_is_recorded(Oid table, int32 segment)
 static void
 record_loss(int32 segment)
 {
-	Oid			oid = cs_own_relation("log_lost");
-	Relation	table;
-	Datum		value = Int32GetDatum(segment);
-	bool		isnull = false;
+	Oid oid = cs_own_relation("log_lost");
+	Relation table;
+	Datum value = Int32GetDatum(segment);
+	bool isnull = false;
 
 	if (loss_is_recorded(oid, segment))
 		return;
@@ -142,11 +140,10 @@ warn_once(void)
 	if (warned)
 		return;
 	warned = true;
-	ereport(WARNING,
-			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-			 errmsg("the change log of clinic_sync is full, changes are not logged"),
-			 errdetail("It has reached clinic_sync.log_hard_bytes."),
-			 errhint("Check that a relay is running; every cache will start afresh.")));
+	ereport(WARNING, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					  errmsg("the change log of clinic_sync is full, changes are not logged"),
+					  errdetail("It has reached clinic_sync.log_hard_bytes."),
+					  errhint("Check that a relay is running; every cache will start afresh.")));
 }
 
 /*
@@ -175,8 +172,7 @@ cs_log_has_room(const CsSegment *segment)
 static void
 at_transaction_end(XactEvent event, void *arg)
 {
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
-		event == XACT_EVENT_PREPARE)
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 	{
 		stopped = false;
 		recorded = 0;
@@ -185,8 +181,7 @@ at_transaction_end(XactEvent event, void *arg)
 
 /* A savepoint's rollback may have taken the record with it. */
 static void
-at_savepoint_end(SubXactEvent event, SubTransactionId self,
-				 SubTransactionId parent, void *arg)
+at_savepoint_end(SubXactEvent event, SubTransactionId self, SubTransactionId parent, void *arg)
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 		recorded = 0;

@@ -29,12 +29,12 @@
 
 static CsSegment current;
 static bool current_is_valid = false;
-static Oid	segment_table = InvalidOid;
+static Oid segment_table = InvalidOid;
 
 Oid
 cs_segment_relation(int32 id)
 {
-	char		name[NAMEDATALEN];
+	char name[NAMEDATALEN];
 
 	snprintf(name, sizeof(name), "change_log_%d", id);
 	return cs_own_relation(name);
@@ -43,22 +43,21 @@ cs_segment_relation(int32 id)
 static int32
 read_current_id(void)
 {
-	CsOwnScan	scan;
-	HeapTuple	row;
-	int32		id = 0;
+	CsOwnScan scan;
+	HeapTuple row;
+	int32 id = 0;
 
 	segment_table = cs_own_relation("segment");
 	if (!OidIsValid(segment_table))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table \"clinic_sync.segment\" does not exist"),
-				 errhint("Create the extension clinic_sync in this database.")));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+						errmsg("table \"clinic_sync.segment\" does not exist"),
+						errhint("Create the extension clinic_sync in this database.")));
 
 	cs_own_scan_begin(&scan, segment_table, NULL);
 	while ((row = cs_own_scan_next(&scan)) != NULL)
 	{
-		bool		isnull;
-		Datum		state = cs_own_value(&scan, row, "state", &isnull);
+		bool isnull;
+		Datum state = cs_own_value(&scan, row, "state", &isnull);
 
 		if (!isnull && strcmp(TextDatumGetCString(state), "current") == 0)
 			id = Max(id, DatumGetInt32(cs_own_value(&scan, row, "id", &isnull)));
@@ -70,9 +69,9 @@ read_current_id(void)
 static void
 read_current(void)
 {
-	Relation	table;
-	List	   *indexes;
-	ListCell   *cell;
+	Relation table;
+	List *indexes;
+	ListCell *cell;
 
 	/* an invalidation that arrives while we read clears it again */
 	current_is_valid = true;
@@ -82,16 +81,15 @@ read_current(void)
 	if (!OidIsValid(current.table))
 	{
 		current_is_valid = false;
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the change log has no current segment"),
-				 errhint("Drop and create the extension clinic_sync.")));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the change log has no current segment"),
+						errhint("Drop and create the extension clinic_sync.")));
 	}
 
 	table = table_open(current.table, AccessShareLock);
 	indexes = RelationGetIndexList(table);
 	current.nindexes = 0;
-	foreach(cell, indexes)
+	foreach (cell, indexes)
 	{
 		if (current.nindexes == CS_SEGMENT_MAX_INDEXES)
 			elog(ERROR, "too many indexes on a segment of the change log");
@@ -134,12 +132,11 @@ cs_segment_invalidate(Oid relid)
 static bool
 lock_segment_without_waiting(int32 id, LOCKMODE mode)
 {
-	Oid			table = cs_segment_relation(id);
+	Oid table = cs_segment_relation(id);
 
 	if (!OidIsValid(table))
 		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the change log has no segment %d", id)));
+				(errcode(ERRCODE_UNDEFINED_TABLE), errmsg("the change log has no segment %d", id)));
 	return ConditionalLockRelationOid(table, mode);
 }
 
@@ -164,8 +161,7 @@ PG_FUNCTION_INFO_V1(clinic_sync_try_lock_segment);
 Datum
 clinic_sync_try_lock_segment(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(lock_segment_without_waiting(PG_GETARG_INT32(0),
-												AccessExclusiveLock));
+	PG_RETURN_BOOL(lock_segment_without_waiting(PG_GETARG_INT32(0), AccessExclusiveLock));
 }
 
 PG_FUNCTION_INFO_V1(clinic_sync_forget_caches);
@@ -178,8 +174,8 @@ PG_FUNCTION_INFO_V1(clinic_sync_forget_caches);
 Datum
 clinic_sync_forget_caches(PG_FUNCTION_ARGS)
 {
-	Oid			publication = cs_own_relation("publication");
-	Oid			segment = cs_own_relation("segment");
+	Oid publication = cs_own_relation("publication");
+	Oid segment = cs_own_relation("segment");
 
 	if (OidIsValid(publication))
 		CacheInvalidateRelcacheByRelid(publication);

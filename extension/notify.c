@@ -32,35 +32,34 @@
 #include "notify.h"
 
 #define CHANNEL "clinic_sync"
-#define MAX_TABLES 16			/* named in one payload */
-#define MAX_PAYLOAD 7999		/* bytes, PostgreSQL's limit */
-#define QUEUE_LIMIT 0.25		/* share of the queue that may be in use */
-#define QUEUE_INTERVAL_MS 1000	/* between two looks at the queue */
+#define MAX_TABLES 16          /* named in one payload */
+#define MAX_PAYLOAD 7999       /* bytes, PostgreSQL's limit */
+#define QUEUE_LIMIT 0.25       /* share of the queue that may be in use */
+#define QUEUE_INTERVAL_MS 1000 /* between two looks at the queue */
 
 /* Changes of one table at one savepoint level. */
 typedef struct TableCounts
 {
 	struct TableCounts *next;
-	char	   *event;
-	NameData	table;
-	uint64		counts[CS_COUNTS];
+	char *event;
+	NameData table;
+	uint64 counts[CS_COUNTS];
 } TableCounts;
 
 typedef struct CountLevel
 {
 	struct CountLevel *outer;
-	int			nest_level;
-	TableCounts *tables;		/* the one counted last is first */
+	int nest_level;
+	TableCounts *tables; /* the one counted last is first */
 } CountLevel;
 
 /* In TopTransactionContext, like all it points to. */
 static CountLevel *innermost = NULL;
 
-static uint64 skipped = 0;		/* transactions that left the queue alone */
+static uint64 skipped = 0; /* transactions that left the queue alone */
 
-static const char *const count_names[CS_COUNTS] = {
-	"insert", "update", "delete", "truncate", "schema", "resync", "ack"
-};
+static const char *const count_names[CS_COUNTS] = {"insert", "update", "delete", "truncate",
+												   "schema", "resync", "ack"};
 
 /*
  * Counting.
@@ -69,7 +68,7 @@ static const char *const count_names[CS_COUNTS] = {
 static CountLevel *
 current_level(void)
 {
-	int			nest_level = GetCurrentTransactionNestLevel();
+	int nest_level = GetCurrentTransactionNestLevel();
 	CountLevel *level;
 
 	if (innermost != NULL && innermost->nest_level == nest_level)
@@ -90,8 +89,7 @@ take_counts(CountLevel *level, const char *event, const char *table)
 
 	for (place = &level->tables; (counts = *place) != NULL; place = &counts->next)
 	{
-		if (strcmp(NameStr(counts->table), table) == 0 &&
-			strcmp(counts->event, event) == 0)
+		if (strcmp(NameStr(counts->table), table) == 0 && strcmp(counts->event, event) == 0)
 		{
 			*place = counts->next;
 			return counts;
@@ -161,11 +159,9 @@ merge_into_outer(CountLevel *level)
 }
 
 static void
-at_savepoint_end(SubXactEvent event, SubTransactionId self,
-				 SubTransactionId parent, void *arg)
+at_savepoint_end(SubXactEvent event, SubTransactionId self, SubTransactionId parent, void *arg)
 {
-	if (innermost == NULL ||
-		innermost->nest_level < GetCurrentTransactionNestLevel())
+	if (innermost == NULL || innermost->nest_level < GetCurrentTransactionNestLevel())
 		return;
 	if (event == SUBXACT_EVENT_COMMIT_SUB)
 		merge_into_outer(innermost);
@@ -188,8 +184,8 @@ append_counts(StringInfo payload, const TableCounts *counts)
 	{
 		if (counts->counts[i] == 0)
 			continue;
-		appendStringInfo(payload, "%s\"%s\":" UINT64_FORMAT,
-						 separator, count_names[i], counts->counts[i]);
+		appendStringInfo(payload, "%s\"%s\":" UINT64_FORMAT, separator, count_names[i],
+						 counts->counts[i]);
 		separator = ",";
 	}
 	appendStringInfoChar(payload, '}');
@@ -199,8 +195,8 @@ append_counts(StringInfo payload, const TableCounts *counts)
 static void
 append_tables(StringInfo payload, const char *event)
 {
-	int			start = payload->len;
-	int			tables = 0;
+	int start = payload->len;
+	int tables = 0;
 
 	appendStringInfoString(payload, ",\"tables\":{");
 	for (TableCounts *counts = innermost->tables; counts != NULL; counts = counts->next)
@@ -248,8 +244,7 @@ queue_has_room(void)
 	static bool has_room = true;
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (looked_at != 0 &&
-		!TimestampDifferenceExceeds(looked_at, now, QUEUE_INTERVAL_MS))
+	if (looked_at != 0 && !TimestampDifferenceExceeds(looked_at, now, QUEUE_INTERVAL_MS))
 		return has_room;
 	looked_at = now;
 	has_room = DatumGetFloat8(OidFunctionCall0(F_PG_NOTIFICATION_QUEUE_USAGE)) <= QUEUE_LIMIT;
@@ -305,7 +300,7 @@ at_transaction_end(XactEvent event, void *arg)
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
-			innermost = NULL;	/* the memory goes with the transaction */
+			innermost = NULL; /* the memory goes with the transaction */
 			break;
 		default:
 			break;

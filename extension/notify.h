@@ -21,4 +21,4 @@ typedef enum CsCount
 extern void cs_notify_count(const char *event, const char *table, CsCount what);
 extern void cs_notify_init(void);
 
-#endif							/* CLINIC_SYNC_NOTIFY_H */
+#endif /* CLINIC_SYNC_NOTIFY_H */

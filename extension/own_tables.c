@@ -23,7 +23,7 @@
 Oid
 cs_own_relation(const char *name)
 {
-	Oid			schema = get_namespace_oid("clinic_sync", true);
+	Oid schema = get_namespace_oid("clinic_sync", true);
 
 	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
 }
@@ -40,8 +40,7 @@ cs_own_scan_begin(CsOwnScan *scan, Oid table, Snapshot snapshot)
 	scan->registered = NULL;
 	if (snapshot == NULL)
 		snapshot = scan->registered = RegisterSnapshot(GetLatestSnapshot());
-	scan->scan = systable_beginscan(scan->table, InvalidOid, false, snapshot,
-									0, NULL);
+	scan->scan = systable_beginscan(scan->table, InvalidOid, false, snapshot, 0, NULL);
 }
 
 HeapTuple
@@ -62,43 +61,40 @@ cs_own_scan_end(CsOwnScan *scan)
 Datum
 cs_own_value(CsOwnScan *scan, HeapTuple row, const char *column, bool *isnull)
 {
-	AttrNumber	attnum = get_attnum(RelationGetRelid(scan->table), column);
+	AttrNumber attnum = get_attnum(RelationGetRelid(scan->table), column);
 
 	if (attnum == InvalidAttrNumber)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("column \"%s\" of table \"clinic_sync.%s\" is missing",
-						column, RelationGetRelationName(scan->table)),
-				 errhint("Update the extension with ALTER EXTENSION clinic_sync UPDATE.")));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+						errmsg("column \"%s\" of table \"clinic_sync.%s\" is missing", column,
+							   RelationGetRelationName(scan->table)),
+						errhint("Update the extension with ALTER EXTENSION clinic_sync UPDATE.")));
 	return heap_getattr(row, attnum, RelationGetDescr(scan->table), isnull);
 }
 
 /* The indexes are plain btrees: no expressions, no predicates, not unique. */
 static void
-insert_index_entry(Relation table, Oid index_oid, HeapTuple tuple,
-				   Datum *values, bool *isnull)
+insert_index_entry(Relation table, Oid index_oid, HeapTuple tuple, Datum *values, bool *isnull)
 {
-	Relation	index = index_open(index_oid, RowExclusiveLock);
-	Datum		key_values[INDEX_MAX_KEYS];
-	bool		key_isnull[INDEX_MAX_KEYS];
+	Relation index = index_open(index_oid, RowExclusiveLock);
+	Datum key_values[INDEX_MAX_KEYS];
+	bool key_isnull[INDEX_MAX_KEYS];
 
 	for (int i = 0; i < index->rd_index->indnatts; i++)
 	{
-		int			column = index->rd_index->indkey.values[i] - 1;
+		int column = index->rd_index->indkey.values[i] - 1;
 
 		key_values[i] = values[column];
 		key_isnull[i] = isnull[column];
 	}
-	index_insert(index, key_values, key_isnull, &tuple->t_self, table,
-				 UNIQUE_CHECK_NO, false, NULL);
+	index_insert(index, key_values, key_isnull, &tuple->t_self, table, UNIQUE_CHECK_NO, false,
+				 NULL);
 	index_close(index, NoLock);
 }
 
 void
-cs_own_insert(Relation table, Datum *values, bool *isnull,
-			  const Oid *indexes, int nindexes)
+cs_own_insert(Relation table, Datum *values, bool *isnull, const Oid *indexes, int nindexes)
 {
-	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(table), values, isnull);
+	HeapTuple tuple = heap_form_tuple(RelationGetDescr(table), values, isnull);
 
 	simple_heap_insert(table, tuple);
 	for (int i = 0; i < nindexes; i++)

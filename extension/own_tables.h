@@ -12,13 +12,13 @@
 /* A scan of one of our tables. */
 typedef struct CsOwnScan
 {
-	Relation	table;
-	Snapshot	registered;		/* to be unregistered, or NULL */
+	Relation table;
+	Snapshot registered; /* to be unregistered, or NULL */
 	SysScanDesc scan;
 } CsOwnScan;
 
 /* Oid of a relation in schema clinic_sync, InvalidOid if there is none. */
-extern Oid	cs_own_relation(const char *name);
+extern Oid cs_own_relation(const char *name);
 
 /* Scan with this snapshot; NULL means the latest one there is. */
 extern void cs_own_scan_begin(CsOwnScan *scan, Oid table, Snapshot snapshot);
@@ -26,11 +26,10 @@ extern HeapTuple cs_own_scan_next(CsOwnScan *scan);
 extern void cs_own_scan_end(CsOwnScan *scan);
 
 /* Value of a column, by name. */
-extern Datum cs_own_value(CsOwnScan *scan, HeapTuple row, const char *column,
-						  bool *isnull);
+extern Datum cs_own_value(CsOwnScan *scan, HeapTuple row, const char *column, bool *isnull);
 
 /* Insert a row into one of our tables and into the indexes given. */
-extern void cs_own_insert(Relation table, Datum *values, bool *isnull,
-						  const Oid *indexes, int nindexes);
+extern void cs_own_insert(Relation table, Datum *values, bool *isnull, const Oid *indexes,
+						  int nindexes);
 
-#endif							/* CLINIC_SYNC_OWN_TABLES_H */
+#endif /* CLINIC_SYNC_OWN_TABLES_H */

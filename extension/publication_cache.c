@@ -38,16 +38,16 @@
 /* A row of clinic_sync.publication, in the current memory context. */
 typedef struct PublicationRow
 {
-	int32		id;
-	Oid			relation;
-	char	   *event;
-	Datum	   *excluded;		/* names */
-	int			nexcluded;
+	int32 id;
+	Oid relation;
+	char *event;
+	Datum *excluded; /* names */
+	int nexcluded;
 } PublicationRow;
 
 static HTAB *entries = NULL;
-static Oid	publication_table = InvalidOid;
-static uint64 invalidations = 0;	/* ever seen by this backend */
+static Oid publication_table = InvalidOid;
+static uint64 invalidations = 0; /* ever seen by this backend */
 
 /*
  * Reading clinic_sync.publication.
@@ -56,8 +56,8 @@ static uint64 invalidations = 0;	/* ever seen by this backend */
 static void
 decode_row(CsOwnScan *scan, HeapTuple row, PublicationRow *result)
 {
-	bool		isnull;
-	Datum		value;
+	bool isnull;
+	Datum value;
 
 	value = cs_own_value(scan, row, "event", &isnull);
 	result->event = TextDatumGetCString(value);
@@ -66,18 +66,17 @@ decode_row(CsOwnScan *scan, HeapTuple row, PublicationRow *result)
 	result->nexcluded = 0;
 	value = cs_own_value(scan, row, "excluded", &isnull);
 	if (!isnull)
-		deconstruct_array(DatumGetArrayTypePCopy(value), NAMEOID, NAMEDATALEN,
-						  false, TYPALIGN_CHAR, &result->excluded, NULL,
-						  &result->nexcluded);
+		deconstruct_array(DatumGetArrayTypePCopy(value), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
+						  &result->excluded, NULL, &result->nexcluded);
 }
 
 /* Find the publication with this id, or of this relation if id is 0. */
 static bool
 find_row(int32 id, Oid relation, PublicationRow *result)
 {
-	CsOwnScan	scan;
-	HeapTuple	row;
-	bool		found = false;
+	CsOwnScan scan;
+	HeapTuple row;
+	bool found = false;
 
 	publication_table = cs_own_relation("publication");
 	if (!OidIsValid(publication_table))
@@ -86,7 +85,7 @@ find_row(int32 id, Oid relation, PublicationRow *result)
 	cs_own_scan_begin(&scan, publication_table, NULL);
 	while (!found && (row = cs_own_scan_next(&scan)) != NULL)
 	{
-		bool		isnull;
+		bool isnull;
 
 		result->id = DatumGetInt32(cs_own_value(&scan, row, "id", &isnull));
 		result->relation = DatumGetObjectId(cs_own_value(&scan, row, "relation", &isnull));
@@ -104,7 +103,7 @@ bool
 cs_publication_by_id(int32 id, char **event, NameData *table)
 {
 	PublicationRow row;
-	char	   *name;
+	char *name;
 
 	if (!find_row(id, InvalidOid, &row))
 		return false;
@@ -138,14 +137,14 @@ is_excluded(const PublicationRow *row, const char *name)
 static Oid
 primary_key_index(Relation rel)
 {
-	List	   *indexes = RelationGetIndexList(rel);
-	ListCell   *cell;
-	Oid			result = InvalidOid;
+	List *indexes = RelationGetIndexList(rel);
+	ListCell *cell;
+	Oid result = InvalidOid;
 
-	foreach(cell, indexes)
+	foreach (cell, indexes)
 	{
-		Oid			index = lfirst_oid(cell);
-		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+		Oid index = lfirst_oid(cell);
+		HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
 
 		if (!HeapTupleIsValid(tuple))
 			continue;
@@ -160,8 +159,8 @@ primary_key_index(Relation rel)
 static void
 add_column(CsPublication *entry, Relation rel, const char *name)
 {
-	CsColumn   *column = &entry->columns[entry->ncolumns];
-	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), name);
+	CsColumn *column = &entry->columns[entry->ncolumns];
+	AttrNumber attnum = get_attnum(RelationGetRelid(rel), name);
 	Form_pg_attribute att;
 
 	/* only while a leaf is being attached or detached */
@@ -183,10 +182,9 @@ add_column(CsPublication *entry, Relation rel, const char *name)
 }
 
 static void
-add_columns(CsPublication *entry, Relation rel, Relation root,
-			const PublicationRow *row)
+add_columns(CsPublication *entry, Relation rel, Relation root, const PublicationRow *row)
 {
-	TupleDesc	desc = RelationGetDescr(root);
+	TupleDesc desc = RelationGetDescr(root);
 
 	entry->columns = palloc0(sizeof(CsColumn) * Max(desc->natts, 1));
 	for (int i = 0; i < desc->natts; i++)
@@ -213,8 +211,8 @@ column_number(const CsPublication *entry, const char *name)
 static void
 add_keys(CsPublication *entry, Relation rel, Relation root)
 {
-	Oid			index = primary_key_index(root);
-	HeapTuple	tuple;
+	Oid index = primary_key_index(root);
+	HeapTuple tuple;
 	Form_pg_index form;
 
 	entry->key_index = primary_key_index(rel);
@@ -229,7 +227,7 @@ add_keys(CsPublication *entry, Relation rel, Relation root)
 	entry->nkeys = form->indnkeyatts;
 	for (int i = 0; i < form->indnkeyatts; i++)
 	{
-		AttrNumber	attnum = form->indkey.values[i];
+		AttrNumber attnum = form->indkey.values[i];
 		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(root), attnum - 1);
 
 		entry->keys[i] = column_number(entry, NameStr(att->attname));
@@ -244,8 +242,8 @@ add_keys(CsPublication *entry, Relation rel, Relation root)
 static Oid
 partition_root(Relation rel)
 {
-	List	   *ancestors;
-	Oid			root;
+	List *ancestors;
+	Oid root;
 
 	if (!rel->rd_rel->relispartition)
 		return RelationGetRelid(rel);
@@ -259,7 +257,7 @@ partition_root(Relation rel)
 static void
 fill_entry(CsPublication *entry, Relation rel, const PublicationRow *row)
 {
-	Relation	root = rel;
+	Relation root = rel;
 
 	if (row->relation != RelationGetRelid(rel))
 		root = RelationIdGetRelation(row->relation);
@@ -289,8 +287,7 @@ build_entry(CsPublication *slot, Relation rel)
 
 	/* stays below the caller's context until it is complete */
 	entry.relid = RelationGetRelid(rel);
-	entry.context = AllocSetContextCreate(CurrentMemoryContext,
-										  "clinic_sync publication",
+	entry.context = AllocSetContextCreate(CurrentMemoryContext, "clinic_sync publication",
 										  ALLOCSET_SMALL_SIZES);
 	caller = MemoryContextSwitchTo(entry.context);
 	fill_entry(&entry, rel, &row);
@@ -304,7 +301,7 @@ build_entry(CsPublication *slot, Relation rel)
 static void
 create_cache(void)
 {
-	HASHCTL		control = {0};
+	HASHCTL control = {0};
 
 	control.keysize = sizeof(Oid);
 	control.entrysize = sizeof(CsPublication);
@@ -316,10 +313,10 @@ create_cache(void)
 CsPublication *
 cs_publication_get(Relation rel)
 {
-	Oid			relid = RelationGetRelid(rel);
+	Oid relid = RelationGetRelid(rel);
 	CsPublication *entry;
-	uint64		before;
-	bool		found;
+	uint64 before;
+	bool found;
 
 	if (entries == NULL)
 		create_cache();
@@ -345,7 +342,7 @@ cs_publication_invalidate(Oid relid)
 {
 	HASH_SEQ_STATUS status;
 	CsPublication *entry;
-	bool		all = !OidIsValid(relid) || relid == publication_table;
+	bool all = !OidIsValid(relid) || relid == publication_table;
 
 	invalidations++;
 	if (entries == NULL)

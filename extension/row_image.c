@@ -60,7 +60,7 @@ append_escaped(StringInfo buf, unsigned char c)
 static void
 append_string(StringInfo buf, const char *bytes, Size length)
 {
-	Size		plain = 0;		/* start of the run that needs no escape */
+	Size plain = 0; /* start of the run that needs no escape */
 
 	appendStringInfoChar(buf, '"');
 	for (Size i = 0; i < length; i++)
@@ -108,10 +108,10 @@ end_object(StringInfo buf)
 static void
 append_member(StringInfo buf, CsColumn *column, TupleTableSlot *row)
 {
-	int			i = column->attnum - 1;
-	char		scratch[CS_CANON_SCRATCH];
+	int i = column->attnum - 1;
+	char scratch[CS_CANON_SCRATCH];
 	const char *bytes;
-	Size		length;
+	Size length;
 
 	if (buf->len > VARHDRSZ + 1)
 		appendStringInfoChar(buf, ',');
@@ -135,9 +135,9 @@ typedef struct ObjectPlan
 	StringInfoData buf;
 	CsPublication *pub;
 	TupleTableSlot *row;
-	const int  *order;			/* numbers of columns; NULL: all, as they are */
-	int			count;
-	const bool *wanted;			/* of those, the ones set here; NULL: all */
+	const int *order; /* numbers of columns; NULL: all, as they are */
+	int count;
+	const bool *wanted; /* of those, the ones set here; NULL: all */
 } ObjectPlan;
 
 static void
@@ -147,7 +147,7 @@ append_members(void *arg)
 
 	for (int i = 0; i < plan->count; i++)
 	{
-		int			column = plan->order == NULL ? i : plan->order[i];
+		int column = plan->order == NULL ? i : plan->order[i];
 
 		if (plan->wanted == NULL || plan->wanted[column])
 			append_member(&plan->buf, &plan->pub->columns[column], plan->row);
@@ -169,12 +169,7 @@ make_object(ObjectPlan *plan)
 text *
 cs_row_key(CsPublication *pub, TupleTableSlot *row)
 {
-	ObjectPlan	plan = {
-		.pub = pub,
-		.row = row,
-		.order = pub->keys,
-		.count = pub->nkeys
-	};
+	ObjectPlan plan = {.pub = pub, .row = row, .order = pub->keys, .count = pub->nkeys};
 
 	return make_object(&plan);
 }
@@ -187,12 +182,12 @@ cs_row_key(CsPublication *pub, TupleTableSlot *row)
 static Size
 raw_size(CsPublication *pub, TupleTableSlot *row, bool unbounded_only)
 {
-	Size		total = 0;
+	Size total = 0;
 
 	slot_getsomeattrs(row, pub->last_attnum);
 	for (int i = 0; i < pub->ncolumns; i++)
 	{
-		CsColumn   *column = &pub->columns[i];
+		CsColumn *column = &pub->columns[i];
 
 		if (column->typlen != -1 || row->tts_isnull[column->attnum - 1])
 			continue;
@@ -223,12 +218,7 @@ attempt_object(void *arg)
 text *
 cs_row_data(CsPublication *pub, TupleTableSlot *row, const bool *wanted)
 {
-	ObjectPlan	plan = {
-		.pub = pub,
-		.row = row,
-		.count = pub->ncolumns,
-		.wanted = wanted
-	};
+	ObjectPlan plan = {.pub = pub, .row = row, .count = pub->ncolumns, .wanted = wanted};
 
 	if (cs_row_is_oversize(pub, row))
 		return NULL;
@@ -249,15 +239,14 @@ cs_row_data(CsPublication *pub, TupleTableSlot *row, const bool *wanted)
 static bool
 varlena_differs(Datum old, Datum new)
 {
-	Pointer		a = DatumGetPointer(old);
-	Pointer		b = DatumGetPointer(new);
-	Size		raw = toast_raw_datum_size(old);
+	Pointer a = DatumGetPointer(old);
+	Pointer b = DatumGetPointer(new);
+	Size raw = toast_raw_datum_size(old);
 
 	if (VARATT_IS_EXTERNAL_ONDISK(a) && VARATT_IS_EXTERNAL_ONDISK(b) &&
 		memcmp(a, b, VARSIZE_EXTERNAL(a)) == 0)
 		return false;
-	if (raw != toast_raw_datum_size(new) ||
-		raw - VARHDRSZ > (Size) cs_max_row_bytes)
+	if (raw != toast_raw_datum_size(new) || raw - VARHDRSZ > (Size) cs_max_row_bytes)
 		return true;
 	return !datum_image_eq(old, new, false, -1);
 }
@@ -265,20 +254,20 @@ varlena_differs(Datum old, Datum new)
 static bool
 column_differs(CsColumn *column, TupleTableSlot *old, TupleTableSlot *new)
 {
-	int			i = column->attnum - 1;
+	int i = column->attnum - 1;
 
 	if (old->tts_isnull[i] || new->tts_isnull[i])
 		return old->tts_isnull[i] != new->tts_isnull[i];
 	if (column->typlen == -1)
 		return varlena_differs(old->tts_values[i], new->tts_values[i]);
-	return !datum_image_eq(old->tts_values[i], new->tts_values[i],
-						   column->typbyval, column->typlen);
+	return !datum_image_eq(old->tts_values[i], new->tts_values[i], column->typbyval,
+						   column->typlen);
 }
 
 bool
 cs_row_same_key(CsPublication *pub, TupleTableSlot *old, TupleTableSlot *new)
 {
-	bool		differs = false;
+	bool differs = false;
 
 	slot_getsomeattrs(old, pub->last_attnum);
 	slot_getsomeattrs(new, pub->last_attnum);
@@ -286,15 +275,14 @@ cs_row_same_key(CsPublication *pub, TupleTableSlot *old, TupleTableSlot *new)
 		differs |= column_differs(&pub->columns[pub->keys[i]], old, new);
 
 	/* stored bytes may differ where texts do not */
-	return !differs ||
-		cs_text_equal(cs_row_key(pub, old), cs_row_key(pub, new));
+	return !differs || cs_text_equal(cs_row_key(pub, old), cs_row_key(pub, new));
 }
 
 bool *
 cs_row_changed(CsPublication *pub, TupleTableSlot *old, TupleTableSlot *new)
 {
-	bool	   *changed = palloc(sizeof(bool) * Max(pub->ncolumns, 1));
-	bool		any = false;
+	bool *changed = palloc(sizeof(bool) * Max(pub->ncolumns, 1));
+	bool any = false;
 
 	slot_getsomeattrs(old, pub->last_attnum);
 	slot_getsomeattrs(new, pub->last_attnum);
@@ -310,5 +298,5 @@ bool
 cs_text_equal(const text *a, const text *b)
 {
 	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+		   memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
 }

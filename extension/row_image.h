@@ -20,19 +20,16 @@ extern text *cs_row_key(CsPublication *pub, TupleTableSlot *row);
  * in it (an array as cs_row_changed() returns it).  NULL if the row is larger
  * than a cache may hold.
  */
-extern text *cs_row_data(CsPublication *pub, TupleTableSlot *row,
-						 const bool *wanted);
+extern text *cs_row_data(CsPublication *pub, TupleTableSlot *row, const bool *wanted);
 
 /*
  * Which published columns differ between two versions of a row, by their
  * place in pub->columns; NULL if none does.
  */
-extern bool *cs_row_changed(CsPublication *pub, TupleTableSlot *old,
-							TupleTableSlot *new);
+extern bool *cs_row_changed(CsPublication *pub, TupleTableSlot *old, TupleTableSlot *new);
 
 /* True if the two versions have the same key text. */
-extern bool cs_row_same_key(CsPublication *pub, TupleTableSlot *old,
-							TupleTableSlot *new);
+extern bool cs_row_same_key(CsPublication *pub, TupleTableSlot *old, TupleTableSlot *new);
 
 /* True if a row's published columns exceed clinic_sync.max_row_bytes. */
 extern bool cs_row_is_oversize(CsPublication *pub, TupleTableSlot *row);
@@ -43,4 +40,4 @@ extern bool cs_row_is_risky(CsPublication *pub, TupleTableSlot *row);
 /* Equality of text values by their bytes. */
 extern bool cs_text_equal(const text *a, const text *b);
 
-#endif							/* CLINIC_SYNC_ROW_IMAGE_H */
+#endif /* CLINIC_SYNC_ROW_IMAGE_H */

@@ -69,17 +69,16 @@ build_scan_keys(Relation index, TupleTableSlot *row, ScanKey keys)
 {
 	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index); i++)
 	{
-		AttrNumber	attnum = index->rd_index->indkey.values[i];
-		Oid			family = index->rd_opfamily[i];
-		Oid			type = index->rd_opcintype[i];
-		Oid			operator = get_opfamily_member(family, type, type,
-												   BTEqualStrategyNumber);
+		AttrNumber attnum = index->rd_index->indkey.values[i];
+		Oid family = index->rd_opfamily[i];
+		Oid type = index->rd_opcintype[i];
+		Oid operator= get_opfamily_member(family, type, type, BTEqualStrategyNumber);
 
 		if (!OidIsValid(operator))
 			elog(ERROR, "missing equality operator in index \"%s\"",
 				 RelationGetRelationName(index));
-		ScanKeyInit(&keys[i], i + 1, BTEqualStrategyNumber,
-					get_opcode(operator), row->tts_values[attnum - 1]);
+		ScanKeyInit(&keys[i], i + 1, BTEqualStrategyNumber, get_opcode(operator),
+					row->tts_values[attnum - 1]);
 		keys[i].sk_collation = index->rd_indcollation[i];
 	}
 }
@@ -90,11 +89,11 @@ build_scan_keys(Relation index, TupleTableSlot *row, ScanKey keys)
  * touched, so what it sees under that key is ours alone.
  */
 static bool
-fetch_by_key(Relation rel, Relation index, ScanKey keys, int nkeys,
-			 CsPublication *pub, const text *wanted, TupleTableSlot *result)
+fetch_by_key(Relation rel, Relation index, ScanKey keys, int nkeys, CsPublication *pub,
+			 const text *wanted, TupleTableSlot *result)
 {
 	IndexScanDesc scan;
-	bool		found = false;
+	bool found = false;
 
 	scan = cs_index_beginscan(rel, index, SnapshotSelf, nkeys);
 	index_rescan(scan, keys, nkeys, NULL, 0);
@@ -112,16 +111,15 @@ fetch_by_key(Relation rel, Relation index, ScanKey keys, int nkeys,
 TupleTableSlot *
 cs_present_row(CsPublication *pub, Relation rel, TupleTableSlot *row)
 {
-	Relation	index = index_open(pub->key_index, AccessShareLock);
+	Relation index = index_open(pub->key_index, AccessShareLock);
 	TupleTableSlot *result = table_slot_create(rel, NULL);
 	ScanKeyData keys[INDEX_MAX_KEYS];
-	bool		found;
+	bool found;
 
 	slot_getsomeattrs(row, pub->last_attnum);
 	build_scan_keys(index, row, keys);
-	found = fetch_by_key(rel, index, keys,
-						 IndexRelationGetNumberOfKeyAttributes(index),
-						 pub, cs_row_key(pub, row), result);
+	found = fetch_by_key(rel, index, keys, IndexRelationGetNumberOfKeyAttributes(index), pub,
+						 cs_row_key(pub, row), result);
 	if (found)
 		ExecMaterializeSlot(result);
 	index_close(index, AccessShareLock);

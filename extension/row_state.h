@@ -19,7 +19,6 @@ extern bool cs_version_is_newest(Relation rel, HeapTuple version);
  * The row of rel that has row's key at this moment, this transaction's own
  * changes included.  NULL if there is none.  The caller drops the slot.
  */
-extern TupleTableSlot *cs_present_row(CsPublication *pub, Relation rel,
-									  TupleTableSlot *row);
+extern TupleTableSlot *cs_present_row(CsPublication *pub, Relation rel, TupleTableSlot *row);
 
-#endif							/* CLINIC_SYNC_ROW_STATE_H */
+#endif /* CLINIC_SYNC_ROW_STATE_H */
