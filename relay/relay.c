@@ -246,7 +246,6 @@ static void on_tick(void *ctx)
 	uint64_t now_ms = clock_monotonic_ms();
 
 	loop_timer_set(&r->tick, TICK_MS, on_tick, r);
-	r->limits.ring_bytes = (size_t)r->config->ring_bytes;
 	feed_tick(r->feed, now_ms, (uint32_t)r->config->ping_interval_s * 1000);
 	for (struct device *d = r->devices, *next; d; d = next) {
 		next = d->next;
