@@ -241,12 +241,6 @@ static void on_line(void *ctx, char *line, size_t len)
 		upstream_ring();
 }
 
-static void log_synced(const struct snapshot *s)
-{
-	for (size_t i = 0; i < s->table_count; i++)
-		log_info("Synced %llu records from table %s",
-			 (unsigned long long)s->tables[i].rows, s->tables[i].name);
-}
 
 static void on_end(void *ctx)
 {
@@ -262,7 +256,6 @@ static void on_end(void *ctx)
 			 (unsigned long long)b.file->snapshot.cursor.nonce);
 		b.file->next = shelf.files;
 		shelf.files = b.file;
-		log_synced(&b.file->snapshot);
 	} else {
 		log_warning("snapshot: %s", b.error[0] ? b.error : "the job ended early");
 	}
