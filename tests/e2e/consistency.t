@@ -53,14 +53,15 @@ for my $name (qw(a b c d e)) {
 }
 
 pipe(my $reports, my $report) or die "pipe: $!\n";
-my @writers = map { start_writer($_) } 1 .. 5;
+my @writers = ((map { start_writer($_) } 1 .. 5), start_batcher());
 close($report);
 $reports->blocking(0);
 
 my $chaos = Consistency::Chaos->new(cluster => $clinic->cluster, relay => $relay, devices => \@devices,
 	links => [@links, $server_link], seconds => $seconds, kills => $kills);
 my ($commits, $told) = (0, now());
-until ($chaos->is_over && $chaos->elapsed >= $seconds && $commits >= $least_commits) {
+# A writer also counts transactions that changed nothing; the oracle does not.
+until ($chaos->is_over && $chaos->elapsed >= $seconds && $commits >= 1.1 * $least_commits) {
 	$chaos->tick;
 	while (sysread($reports, my $words, 65536)) {
 		$commits += $words =~ tr/\n//;
@@ -115,7 +116,21 @@ sub start_writer {
 		local $SIG{TERM} = sub { $stop = 1 };
 		Consistency::Writer->new(cluster => $clinic->cluster, tables => $tables, number => $number,
 			seed => $seed + $number, kind => $number == 5 ? 'slow' : 'fast',
-			bulk => $number == 1 ? 500 : 0, report => $report)->run(\$stop);
+			bulk => $number == 1 ? 500 : 0, pause_ms => 10, report => $report)->run(\$stop);
+	});
+}
+
+# Batches are also cut by somebody else: another relay, or a DBA by hand.
+sub start_batcher {
+	return ClinicTest::Process->start('batcher', log => "$clinic->{dir}/batcher.log", code => sub {
+		my ($stop, $dbh) = (0);
+		local $SIG{TERM} = sub { $stop = 1 };
+		srand($seed);
+		while (!$stop) {
+			$dbh //= eval { $clinic->cluster->connect };
+			eval { $dbh->do('SELECT clinic_sync.make_batch()'); 1 } or undef $dbh;
+			usleep(rand 150_000);
+		}
 	});
 }
 

@@ -30,6 +30,9 @@ my $answer = wait_for('the log to be pruned past the cursor', sub {
 	return $said ne 'ok' ? $said : undef;
 }, 60);
 is($answer, 'too_old', 'the cursor is refused as too old');
+# The relay's memory would still serve it.
+$relay->kill9;
+$relay->start;
 my $rows = $device->value('SELECT count(*) FROM patients');
 is($rows, 5, 'the old data is readable meanwhile');
 $device->start;

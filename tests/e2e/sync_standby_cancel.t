@@ -38,7 +38,7 @@ sub waiting {
 	return $pid;
 }
 
-sub held { return $device->value('SELECT count(*) FROM payments WHERE id = 91') }
+sub held { return $device->value('SELECT count(*) FROM payments WHERE id = 9000001') }
 
 standby('nobody');
 my $writer = ClinicTest::Process->start('writer', log => "$clinic->{dir}/writer.log", code => sub {
@@ -47,7 +47,7 @@ my $writer = ClinicTest::Process->start('writer', log => "$clinic->{dir}/writer.
 my $pid = wait_for('the writer to wait for its standby', sub { waiting('postgres') });
 $dbh->do("SELECT pg_cancel_backend($pid)");
 is($writer->wait_exit, 0, 'the cancelled wait: the writer believes it has committed');
-is($dbh->selectrow_array('SELECT count(*) FROM payments WHERE id = 91'), 1, 'and the row is visible on the server');
+is($dbh->selectrow_array('SELECT count(*) FROM payments WHERE id = 9000001'), 1, 'and the row is visible on the server');
 
 for my $time (1 .. 3) {
 	my $relay_pid = wait_for('the relay to wait for its standby', sub { waiting('clinic_relay') });

@@ -17,7 +17,7 @@ my @HOSTILE = ("DateStyle = 'German'", "IntervalStyle = 'sql_standard'", "TimeZo
 	"search_path = 'pg_temp'", 'row_security = off', "xmlbinary = 'hex'", "xmloption = 'document'");
 
 my $long = 'é' x 524288;	# 1 MB
-my $digits = '9' x 1000 . '.' . '1' x 500;
+my $digits = '9' x 131_072 . '.' . '1' x 16_383;	# the most that numeric holds
 
 # type, literal, canonical text, what SQLite holds (text means: the canonical text)
 my @VALUES = (
@@ -103,7 +103,8 @@ for my $i (0 .. $#VALUES) {
 	$hostile->do("INSERT INTO $table VALUES (1, NULL), (2, NULL)");
 	$hostile->do("UPDATE $table SET v = CAST(?::text AS $type) WHERE id = 2", undef, $bytes);
 }
-$hostile->do("INSERT INTO public.k VALUES ('2026-11-23 08:00', 1.5, '\\x00'::bytea, 'é''\"'), ('infinity', 'NaN', '', '')");
+$hostile->do("INSERT INTO public.k VALUES ('2026-11-23 08:00', 1.5, '\\x00'::bytea, '\xc3\xa9''\"'),
+	('infinity', 'NaN', '', '')");
 $hostile->do("UPDATE public.k SET n = n || 'x'");
 
 $clinic->wait_level($device);
@@ -147,15 +148,15 @@ sub text_in_cache {
 sub shortest {
 	my ($value, $type) = @_;
 	return $value > 0 ? 'Infinity' : '-Infinity' if $value =~ /inf/i;
-	my $text;
-	for my $precision (1 .. 17) {
-		$text = sprintf '%.*g', $precision, $value;
+	my ($text, $exponent);
+	for my $precision (0 .. 16) {
+		$text = sprintf '%.*e', $precision, $value;
 		last if $type eq 'real' ? unpack('f', pack('f', $text)) == unpack('f', pack('f', $value)) : $text == $value;
 	}
-	my $exponent = (sprintf '%e', $value) =~ /e([-+]\d+)/ ? $1 : 0;
-	my $digits = (sprintf '%.16e', $text) =~ s/0+(?=e)//r =~ s/\.(?=e)//r;
-	return $digits if $exponent < -4 || $exponent >= ($type eq 'real' ? 6 : 15);
-	return $text =~ /e/ ? sprintf('%.0f', $value) : $text;
+	($text, $exponent) = $text =~ /^(.*)e([-+]\d+)\z/;
+	return "${text}e$exponent" if $exponent < -4 || $exponent >= ($type eq 'real' ? 6 : 15);
+	my $behind_the_point = length($text =~ s/^-?\d\.?//r) - $exponent;
+	return sprintf '%.*f', $behind_the_point > 0 ? $behind_the_point : 0, $value;
 }
 
 # What cannot be held is refused when it is published, with a reason.

@@ -9,7 +9,7 @@
  *	MILLISECONDS INODE CURSOR table=ROWS:HASH table=ROWS:HASH …
  *
  * Tables come in byte order. A file that did not change since the last sample
- * is not sampled again. SIGTERM: prints "samples N" and ends.
+ * is looked at again only now and then. SIGTERM: prints "samples N" and ends.
  *
  * The digest is written from docs/protocol.md ("Values", "Digest") alone and
  * shares no code with the cache, so that one mistake cannot be in both.
@@ -28,7 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { NAP_US = 1000, ABSENT_NAP_US = 5000, MOST_COLUMNS = 256 };
+enum { NAP_US = 1000, ABSENT_NAP_US = 5000, MOST_NAPS = 12, MOST_COLUMNS = 256 };
 
 struct column {
 	char *name;
@@ -504,7 +504,7 @@ int main(int argc, char **argv)
 {
 	struct text line = {0};
 	unsigned long samples = 0;
-	int version = -1, seen = -1;
+	int version = -1, seen = -1, naps = 0;
 	ino_t inode = 0;
 	FILE *out;
 
@@ -523,10 +523,11 @@ int main(int argc, char **argv)
 			continue;
 		}
 		version = number("PRAGMA data_version");
-		if (was_open && version == seen) {
+		if (was_open && version == seen && naps++ < MOST_NAPS) {
 			usleep(NAP_US);
 			continue;
 		}
+		naps = 0;
 		if (!sample(&line)) {
 			usleep(ABSENT_NAP_US);
 			continue;

@@ -4,6 +4,7 @@ package ClinicTest::Crash;
 use strict;
 use warnings;
 use Exporter 'import';
+use Time::HiRes qw(usleep);
 use ClinicTest::Process;
 our @EXPORT_OK = qw(start_async_writers write_numbers);
 
@@ -16,6 +17,7 @@ sub start_async_writers {
 			my $dbh = $clinic->cluster->connect;
 			$dbh->do('SET synchronous_commit = off');
 			for (my $i = 0; ; $i++) {
+				usleep(1_000);	# not to see how much they can, but what a crash takes back
 				last if !eval { $dbh->do(qq(INSERT INTO user_activity_log ("userId", "actionDescription",
 					details) VALUES ('w$number', 'write', '$i'))); 1 };
 			}

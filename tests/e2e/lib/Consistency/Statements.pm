@@ -148,7 +148,7 @@ sub swap_keys {
 		. "UPDATE $name SET $key=$two WHERE $key=$spare");
 }
 
-my @KINDS = ((\&insert) x 32, (\&update) x 40, (\&upsert) x 6, (\&delete_row) x 8,
+my @KINDS = ((\&insert) x 14, (\&update) x 42, (\&upsert) x 22, (\&delete_row) x 8,
 	(\&delete_and_insert) x 5, (\&change_key) x 4, (\&swap) x 5);
 
 sub statement {

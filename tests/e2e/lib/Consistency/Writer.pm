@@ -15,10 +15,12 @@ my @HOSTILE = ("DateStyle='German'", "DateStyle='SQL, DMY'", "IntervalStyle='sql
 	"search_path='pg_catalog, public'", "session_replication_role='origin'");
 
 # cluster, tables, number, seed, kind => 'fast' | 'slow', bulk => one in so many
-# transactions is a large one (0: none), report => handle for "commits\n".
+# transactions is a large one (0: none), report => handle that gets a line per
+# commit, pause_ms => most time between two transactions: a writer at full speed
+# would leave the two cores nothing for what is tested.
 sub new {
 	my ($class, %option) = @_;
-	my $self = bless {kind => 'fast', bulk => 0, prepared => 0, commits => 0, %option}, $class;
+	my $self = bless {kind => 'fast', bulk => 0, prepared => 0, pause_ms => 0, %option}, $class;
 	my $range = $self->{kind} eq 'slow' ? [100, 110] : [1, Consistency::Statements::POOL];
 	$self->{statements} = Consistency::Statements->new($option{tables}, range => $range);
 	return $self;
@@ -34,6 +36,7 @@ sub run {
 			next;
 		}
 		my $ok = eval { $self->transaction; 1 };
+		usleep(rand(1000 * $self->{pause_ms}));
 		next if $ok;
 		next if eval { $self->{dbh}->do('ROLLBACK'); 1 };
 		undef $self->{dbh};
