@@ -34,6 +34,7 @@
 
 static bool over_limit = false; /* at the last look */
 static TimestampTz looked_at = 0;
+static int32 looked_in = 0; /* the segment that was current then */
 static int rows_since = 0;
 static bool warned = false; /* once per session */
 
@@ -79,20 +80,27 @@ log_bytes(void)
 	return bytes;
 }
 
-static void
-look_at_size(void)
+/*
+ * A statement's rows share its time, which costs nothing to ask for.  A new
+ * segment may be that of a new history, begun because the log was full.
+ */
+static bool
+is_time_to_look(const CsSegment *segment)
 {
-	TimestampTz now;
+	if (looked_at == 0 || looked_in != segment->id || rows_since >= CHECK_INTERVAL_ROWS)
+		return true;
+	return TimestampDifferenceExceeds(looked_at, GetCurrentStatementStartTimestamp(),
+									  CHECK_INTERVAL_MS);
+}
 
-	if (rows_since < CHECK_INTERVAL_ROWS)
-	{
-		rows_since++;
-		/* a statement's rows share its time, which costs nothing to ask for */
-		now = GetCurrentStatementStartTimestamp();
-		if (looked_at != 0 && !TimestampDifferenceExceeds(looked_at, now, CHECK_INTERVAL_MS))
-			return;
-	}
+static void
+look_at_size(const CsSegment *segment)
+{
+	rows_since++;
+	if (!is_time_to_look(segment))
+		return;
 	looked_at = GetCurrentTimestamp();
+	looked_in = segment->id;
 	rows_since = 0;
 	over_limit = log_bytes() / 1024 >= cs_log_hard_kb;
 }
@@ -155,7 +163,7 @@ cs_log_has_room(const CsSegment *segment)
 {
 	if (!stopped)
 	{
-		look_at_size();
+		look_at_size(segment);
 		if (likely(!over_limit))
 			return true;
 		stopped = true;

@@ -3,9 +3,8 @@
  *		Direct access to the tables of schema clinic_sync.
  *
  * Capture runs inside the statements of roles that have no right on our
- * schema, many times a second.  Going below SQL needs no rights, no plan and
- * no row security, and takes no predicate locks that a SERIALIZABLE
- * transaction could fail on.
+ * schema, many times a second.  Going below SQL needs no rights and no plan,
+ * and no row security applies.
  */
 #include "postgres.h"
 
