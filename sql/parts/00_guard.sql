@@ -19,5 +19,18 @@ BEGIN
 			DETAIL = pg_catalog.format('This database is in %s.', pg_catalog.getdatabaseencoding()),
 			HINT = 'Create the database with ENCODING ''UTF8''.';
 	END IF;
+	-- whoever owns the schema could replace what is in it
+	IF NOT (SELECT pg_catalog.pg_has_role(current_user, n.nspowner, 'USAGE')
+			AND (o.rolsuper OR n.nspowner OPERATOR(pg_catalog.=) c.oid)
+		FROM pg_catalog.pg_namespace n
+		JOIN pg_catalog.pg_roles o ON o.oid OPERATOR(pg_catalog.=) n.nspowner
+		JOIN pg_catalog.pg_roles c ON c.rolname OPERATOR(pg_catalog.=) current_user
+		WHERE n.nspname OPERATOR(pg_catalog.=) 'clinic_sync')
+	THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'insufficient_privilege',
+			MESSAGE = 'schema clinic_sync belongs to somebody else',
+			HINT = 'Drop the schema; CREATE EXTENSION creates it.';
+	END IF;
 END
 $$;

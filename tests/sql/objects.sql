@@ -1,5 +1,7 @@
 -- what the extension consists of: documented, commented, safe; and how it comes and goes
-SELECT plan(19);
+SET client_min_messages = warning;
+DROP ROLE IF EXISTS test_squatter;
+SELECT plan(20);
 
 \set doc `cat docs/sql.md`
 CREATE TABLE documented AS
@@ -59,5 +61,12 @@ SELECT clinic_sync.unpublish('t');
 DROP EXTENSION clinic_sync;
 CREATE TABLE clinic_sync.history (a int);
 SELECT throws_ok('CREATE EXTENSION clinic_sync', '42P07', NULL, 'an object of the same name stops the installation');
+
+DROP SCHEMA clinic_sync CASCADE;
+CREATE ROLE test_squatter;
+CREATE SCHEMA clinic_sync AUTHORIZATION test_squatter;
+SELECT throws_ok('CREATE EXTENSION clinic_sync', '42501', NULL, 'nor is it installed into somebody''s schema');
+DROP SCHEMA clinic_sync;
+DROP ROLE test_squatter;
 
 SELECT * FROM finish();

@@ -1,7 +1,9 @@
 -- a relay's role, its report, snapshot queries, digests
 SELECT plan(51);
 
+SET client_min_messages = warning;
 DROP ROLE IF EXISTS test_relay, test_nobody;
+RESET client_min_messages;
 CREATE ROLE test_relay;
 CREATE ROLE test_nobody;
 CREATE TABLE patients (id text PRIMARY KEY, "Full" text, secret text, n int, b boolean, ts timestamp, tz timestamptz, d date);
