@@ -4,7 +4,7 @@
  */
 \set ON_ERROR_STOP 1
 SET client_min_messages = warning;
-SELECT plan(13);
+SELECT plan(14);
 
 CREATE TABLE t (id int PRIMARY KEY, v text);
 SELECT clinic_sync.publish('t') \gset
@@ -72,5 +72,14 @@ COMMIT;
 SELECT is(x.sealed, true, 'an idle one can')
 	FROM dblink('other', 'SELECT clinic_sync.seal_segment(1)') AS x(sealed boolean);
 SELECT dblink_disconnect('other') \gset
+
+-- a new segment is looked at anew, not after a second
+
+SET clinic_sync.log_hard_bytes = '64kB';
+INSERT INTO t SELECT i FROM generate_series(60001, 66000) i;
+SET clinic_sync.log_hard_bytes = '4GB';
+SELECT clinic_sync.new_segment() \gset
+INSERT INTO t VALUES (70000);
+SELECT is((SELECT count(*) FROM clinic_sync.change_log_2), 1::bigint, 'the session logs to the new segment at once');
 
 SELECT * FROM finish();
