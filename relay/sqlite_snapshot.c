@@ -97,7 +97,9 @@ cs_status snapshot_file_create(const char *path, struct snapshot_file **out, str
 		status = cs_fail(err, CS_ERR_STORE, "snapshot file: %s", strerror(errno));
 		goto fail;
 	}
-	if (sqlite3_open_v2(path, &f->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) !=
+	if (sqlite3_open_v2(path, &f->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
+				    SQLITE_OPEN_NOMUTEX,
+			    NULL) !=
 	    SQLITE_OK) {
 		status = fail(f, "open", err);
 		goto fail;
