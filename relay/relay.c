@@ -379,6 +379,10 @@ int relay_run(struct config *config, void (*reload)(struct config *config))
 		tear_down(&r);
 		return 2;
 	}
+	if (config->allow_plaintext)
+		log_warning("allow_plaintext: what devices send and receive on %s, the access code "
+			    "included, is not encrypted",
+			    config->listen_address);
 	log_info("listening on %s:%d", config->listen_address, ws_server_port());
 	on_tick(&r);
 	loop_run();

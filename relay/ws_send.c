@@ -52,7 +52,10 @@ bool ws_send_piece(struct lws *wsi, struct outgoing *out)
 
 bool ws_send_ping(struct lws *wsi)
 {
-	unsigned char ping[LWS_PRE];
+	/* libwebsockets 4.1 does not report the pong of an empty ping */
+	static const char text[] = "alive";
+	unsigned char ping[LWS_PRE + sizeof(text)];
 
-	return lws_write(wsi, ping + LWS_PRE, 0, LWS_WRITE_PING) >= 0;
+	memcpy(ping + LWS_PRE, text, sizeof(text));
+	return lws_write(wsi, ping + LWS_PRE, sizeof(text) - 1, LWS_WRITE_PING) >= 0;
 }

@@ -137,7 +137,8 @@ int ws_server_port(void)
 
 void ws_server_close(void)
 {
-	if (server.context && !server.stopping)
+	/* after stop() the first call has closed all handles; this one frees the context */
+	if (server.context)
 		lws_context_destroy(server.context);
 	server.context = NULL;
 	server.vhost = NULL;
