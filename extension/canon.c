@@ -133,7 +133,7 @@ pin_settings(PinnedSettings *saved)
 	static pg_tz *utc = NULL;
 
 	if (utc == NULL)
-		utc = pg_tzset("UTC");
+		utc = pg_tzset("GMT"); /* the one name that needs no time zone files */
 
 	saved->date_style = DateStyle;
 	saved->date_order = DateOrder;
