@@ -194,11 +194,13 @@ static uint32_t act(struct cli_session *s, uint32_t wait_ms)
 void cli_session_step(struct cli_session *s, uint32_t wait_ms)
 {
 	sweep(s);
+	wait_ms = act(s, wait_ms);
+	if (s->stopped)
+		return;
+	link_loop_step(s->loop, wait_ms);
+	/* last, so that the caller sees what time alone decides (level, stopped) without delay */
 	if (!clinic_cache_tick(s->cache, clock_monotonic_ms()) && s->ws)
 		link_ws_close(s->ws, CLOSE_NORMAL, "the link was silent too long");
-	wait_ms = act(s, wait_ms);
-	if (!s->stopped)
-		link_loop_step(s->loop, wait_ms);
 }
 
 /* ---- life ------------------------------------------------------------------------------ */

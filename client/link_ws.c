@@ -5,8 +5,9 @@
  * and owns the wsi: it may live on for a moment after link_ws_free(), so its
  * user pointer is taken away and every callback checks for that.
  *
- * lws answers the relay's pings by itself and does not tell us, so we send
- * pings of our own on a quiet link: their pongs prove that it lives.
+ * lws answers the relay's pings by itself and does not tell us, nor of pongs
+ * without payload.  So aliveness has two guards: lws pings a quiet link and
+ * hangs up when no pong comes, and on_alive() tells of what we do see.
  */
 #include "link_ws.h"
 
