@@ -20,7 +20,7 @@ sub run {
 	my (@words) = @_;
 	my $file = "$dir/run." . ++$runs;
 	my $process = ClinicTest::Process->start("clinic-cache @words", log => "$file.log",
-		argv => ['sh', '-c', '"$@" > "$0.out" 2> "$0.err"', $file, $program, @words]);
+		argv => ['sh', '-c', 'exec "$@" > "$0.out" 2> "$0.err"', $file, $program, @words]);
 	my $code = $process->wait_exit(60);
 	return ($code, slurp("$file.out"), slurp("$file.err"));
 }
