@@ -71,6 +71,10 @@ void config_apply(struct config *running, const struct config *fresh);
 /* "key = value" for every option, secrets left out, in the table's order. */
 void config_show(const struct config *c, FILE *out);
 
+#define CONFIG_OPTIONS_MOST 64
+/* Number of an option, less than CONFIG_OPTIONS_MOST; -1: there is none of that name. */
+int config_find(const char *key);
+
 /* Set every option to its default. */
 void config_defaults(struct config *c);
 /* Set one option from text; the error names the key, never the value of a secret. */

@@ -68,10 +68,10 @@ static void ask(const char *sql, int param_count, const char *const *params, pq_
 
 static void note_answer(const struct pq_answer *answer)
 {
-	if (answer->ok)
-		reader.owner.status->proven_ms = clock_monotonic_ms();
 	if (answer->warned)
 		reader.owner.status->unproven++;
+	else if (answer->ok)
+		reader.owner.status->proven_ms = clock_monotonic_ms();
 }
 
 static void set_live(bool live)
@@ -273,9 +273,6 @@ static void round_begin(void *ctx)
 
 static void lose_history(const char *reason)
 {
-	log_warning("database (live): the relay's own cursor was refused (%s): every device must "
-		    "begin afresh",
-		    reason);
 	reader.proven = 0;
 	memset(&reader.feed.cursor, 0, sizeof(reader.feed.cursor));
 	memset(&reader.owner.status->cursor, 0, sizeof(reader.owner.status->cursor));
