@@ -57,7 +57,7 @@ check-isolation: extension | $(CHECK_DIR)
 # ---- sanitized programs and unit tests ----------------------------------------
 
 asan:
-	@$(MAKE) --no-print-directory programs tools BUILD=$(BUILD)/asan SANITIZE='$(ASAN)' OPT='-O1 -g'
+	@$(MAKE) --no-print-directory -s programs tools BUILD=$(BUILD)/asan SANITIZE='$(ASAN)' OPT='-O1 -g'
 
 check-unit: | $(CHECK_DIR)
 	@$(MAKE) --no-print-directory -j2 unit-programs BUILD=$(BUILD)/asan SANITIZE='$(ASAN)' OPT='-O1 -g' \
@@ -97,7 +97,7 @@ check-fuzz: | $(CHECK_DIR)
 
 check-e2e: all tools asan | $(CHECK_DIR)
 	@CLINIC_BUILD=$(BUILD)/asan CLINIC_PLAIN_BUILD=$(BUILD) PG_CONFIG=$(PG_CONFIG) \
-		$(call run_tap,e2e) $(E2E_TESTS)
+		$(call run_tap,e2e) --jobs 2 $(E2E_TESTS)
 
 check-consistency: all tools | $(CHECK_DIR)
 	@CLINIC_BUILD=$(BUILD) CLINIC_PLAIN_BUILD=$(BUILD) PG_CONFIG=$(PG_CONFIG) \
