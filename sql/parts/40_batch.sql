@@ -225,12 +225,15 @@ COMMENT ON FUNCTION clinic_sync.start_new_history() IS
  * then the batch row, whose xid so lies beyond the snapshot.  Commands in
  * between see the same snapshot only in one statement, hence one statement
  * takes the snapshot, counts the rows and, if asked, makes a table's digest.
+ * JIT is off here and in the readers: the planner cannot know how few rows a
+ * range of xids has, and compiling would take longer than reading.
  */
 CREATE FUNCTION clinic_sync.cut_batch(boundary boolean, digest_of regclass, digest_columns name[],
 		OUT cursor text, OUT batch bigint, OUT changes bigint, OUT rows bigint, OUT hash text)
 	LANGUAGE plpgsql
 	SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	read_committed CONSTANT boolean := current_setting('transaction_isolation') = 'read committed';

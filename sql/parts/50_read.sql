@@ -2,7 +2,8 @@
  * Reading batches.  A cursor names a batch and its nonce; what follows it is
  * read by the ranges of batch_ranges() from the segments the batches name.
  * All readers are STABLE: cursor check, batches and rows come from the one
- * snapshot of the calling query.
+ * snapshot of the calling query.  They run without merge joins, for which the
+ * planner would sort a million rows by publication to find a few names.
  */
 CREATE FUNCTION clinic_sync.check_cursor(cursor text) RETURNS text
 	LANGUAGE plpgsql STABLE
@@ -140,6 +141,8 @@ CREATE FUNCTION clinic_sync.changes(after text, max_rows int DEFAULT 10000)
 	LANGUAGE plpgsql STABLE
 	SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
+	SET enable_mergejoin = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -192,6 +195,9 @@ CREATE FUNCTION clinic_sync.batch_changes(batch bigint, after_seq bigint DEFAULT
 	LANGUAGE plpgsql STABLE
 	SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
+	SET enable_mergejoin = off
+	SET work_mem = '64MB'
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -205,9 +211,15 @@ BEGIN
 	IF max_rows IS NOT NULL THEN
 		PERFORM clinic_sync.require_max_rows(max_rows);
 	END IF;
-	EXECUTE format('SELECT b.id, b.changes, b.segments, b.id || ''-'' || b.nonce AS cursor
-		FROM clinic_sync.batch b WHERE b.id = %s', $1) INTO this;
-	IF $1 > 0 AND $1 <= (SELECT h.floor_batch FROM clinic_sync.history h) THEN
+	IF $1 < 1 THEN
+		RAISE EXCEPTION USING ERRCODE = 'CS010',
+			MESSAGE = format('there is no batch %s', $1),
+			HINT = 'The view clinic_sync.batches lists the batches.';
+	END IF;
+	EXECUTE format('SELECT b.id, b.changes, b.segments, b.snapshot, b.id || ''-'' || b.nonce AS cursor,
+			(SELECT a.snapshot FROM clinic_sync.batch a WHERE a.id = %1$s - 1) AS before
+		FROM clinic_sync.batch b WHERE b.id = %1$s', $1) INTO this;
+	IF $1 <= (SELECT h.floor_batch FROM clinic_sync.history h) THEN
 		RAISE EXCEPTION USING ERRCODE = 'CS011',
 			MESSAGE = format('the changes of batch %s are pruned', $1),
 			HINT = 'Start from a new snapshot.';
@@ -216,10 +228,12 @@ BEGIN
 			MESSAGE = format('there is no batch %s in this database''s history', $1),
 			HINT = 'The view clinic_sync.batches lists the batches.';
 	END IF;
-	RETURN QUERY EXECUTE clinic_sync.read_query($1, $1, this.segments) || '
-		SELECT c.seq, n.event, n.name, clinic_sync.operation_word(c.op), c.key, c.data, c.origin
-		FROM c LEFT JOIN clinic_sync.wire_name n ON n.id = c.publication
-		WHERE c.seq > $1 ORDER BY c.seq LIMIT $2' USING after_seq, max_rows;
+	-- without the detours of read_query(): a batch asked for here may have millions of rows
+	RETURN QUERY EXECUTE format('SELECT l.seq, n.event, n.name, clinic_sync.operation_word(l.op), l.key, l.data, l.origin
+		FROM clinic_sync.batch_ranges($1, $2) r CROSS JOIN LATERAL (%s) l
+		LEFT JOIN clinic_sync.wire_name n ON n.id = l.publication
+		WHERE l.seq > $3 ORDER BY l.seq LIMIT $4', clinic_sync.segment_query(this.segments))
+		USING this.before, this.snapshot, after_seq, max_rows;
 	GET DIAGNOSTICS returned = ROW_COUNT;
 	IF after_seq <= 0 AND returned <> least(this.changes, max_rows) THEN
 		PERFORM clinic_sync.raise_refusal('log_incomplete', this.cursor);
@@ -240,6 +254,8 @@ CREATE FUNCTION clinic_sync.feed(after text, max_rows int)
 	LANGUAGE plpgsql STABLE
 	SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
+	SET enable_mergejoin = off
 AS $$
 #variable_conflict use_column
 DECLARE

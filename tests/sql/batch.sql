@@ -84,7 +84,7 @@ SELECT is(clinic_sync.check_cursor('?'), 'bad_cursor', 'check_cursor: no cursor'
 SELECT throws_ok(format('SELECT * FROM clinic_sync.changes(%L, %s)', :'c1', n), '22023', NULL, 'max_rows ' || n) FROM (VALUES ('0'), ('-1'), ('NULL')) v(n);
 SELECT throws_ok(format('SELECT * FROM clinic_sync.feed(%L, 0)', :'c1'), '22023', NULL, 'feed: max_rows 0');
 SELECT throws_ok('SELECT * FROM clinic_sync.batch_changes(77)', 'CS010', NULL, 'no such batch');
-SELECT throws_ok('SELECT * FROM clinic_sync.batch_changes(-1)', 'CS010', NULL, 'negative batch');
+SELECT throws_ok($$SELECT * FROM clinic_sync.batch_changes('-9223372036854775808')$$, 'CS010', NULL, 'negative batch');
 SELECT throws_ok('SELECT * FROM clinic_sync.batch_changes(NULL)', '22004', NULL, 'NULL batch');
 SELECT throws_ok('SELECT * FROM clinic_sync.make_batch(NULL)', '22004', NULL, 'make_batch(NULL)');
 
