@@ -151,7 +151,7 @@ static cs_status keep_exact(struct applying *a, bool forget_first)
 static cs_status apply_row(struct applying *a)
 {
 	sqlite3_stmt *stmt;
-	bool all_exact;
+	bool all_exact = true;
 	cs_status st = take_columns(a, true);
 
 	if (st == CS_OK)
@@ -187,7 +187,7 @@ static cs_status must_be_oversize(struct applying *a)
 static cs_status apply_update(struct applying *a)
 {
 	sqlite3_stmt *stmt;
-	bool all_exact;
+	bool all_exact = true;
 	int changed = 0;
 	cs_status st = take_columns(a, false);
 

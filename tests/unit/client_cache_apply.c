@@ -1,6 +1,9 @@
 /* Frames: every operation, the cursor with them, swaps, half frames, divergence. */
 #include "client_cache_support.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #define ALL_PEOPLE "SELECT id, login, score, seen FROM people ORDER BY id"
 
 static void applies_every_operation(void **state)
@@ -65,6 +68,20 @@ static void swaps_unique_values(void **state)
 		frame(f, C2, C3, CHANGE("people", "update", PERSON("p1"), "{\"seen\":false}")),
 		CLINIC_CACHE_OK);
 	assert_string_equal(query(f->path, ALL_PEOPLE), "p1|bob|1.5|0\np2|ann|~|0");
+}
+
+/* A row must not push out another one that holds its unique value for a moment longer. */
+static void hands_a_unique_value_on(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(frame(f, C1, C2,
+			       CHANGE("people", "insert", PERSON("p3"),
+				      "{\"id\":\"p3\",\"login\":\"ann\",\"score\":null,\"seen\":"
+				      "null}") "," CHANGE("people", "update", PERSON("p1"),
+							  "{\"login\":\"zed\"}")),
+			 CLINIC_CACHE_OK);
+	assert_string_equal(query(f->path, ALL_PEOPLE), "p1|zed|1.5|1\np2|bob|~|0\np3|ann|~|~");
 }
 
 /* The slow form must end as the fast one would for every operation. */
@@ -316,6 +333,39 @@ static void notices_a_file_that_is_gone(void **state)
 	assert_non_null(strstr(sent(f), "\"cursor\":null"));
 }
 
+/* A file that may not grow is what a full disk looks like to SQLite. */
+static void survives_a_full_disk(void **state)
+{
+	struct fixture *f = *state;
+	struct rlimit before;
+	struct rlimit tight;
+	char changes[9000];
+	char text[8001];
+
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	snprintf(changes, sizeof(changes),
+		 "{\"table\":\"people\",\"operation\":\"update\",\"key\":{\"id\":\"p1\"},"
+		 "\"data\":{\"login\":\"%s\"}}",
+		 text);
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	tight = before;
+	tight.rlim_cur = 4096;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+	assert_int_equal(frame(f, C1, C2, changes), CLINIC_CACHE_ERR_STORE);
+	assert_false(clinic_cache_tick(f->cache, f->now));
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_string_equal(query(f->path, ALL_PEOPLE), "p1|ann|1.5|1\np2|bob|~|0");
+	assert_string_equal(file_cursor(f), C1);
+	/* there is room again: it goes on where it was */
+	clinic_cache_disconnected(f->cache, f->now, 1000, "closed");
+	connect_link(f);
+	become_ready(f);
+	assert_int_equal(frame(f, C1, C2, changes), CLINIC_CACHE_OK);
+	assert_string_equal(file_cursor(f), C2);
+}
+
 static void refuses_what_is_no_message(void **state)
 {
 	static const char *const messages[] = {
@@ -365,6 +415,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(applies_every_operation, setup_ready, teardown),
 		cmocka_unit_test_setup_teardown(binds_integers_and_money, setup_ready, teardown),
 		cmocka_unit_test_setup_teardown(swaps_unique_values, setup_ready, teardown),
+		cmocka_unit_test_setup_teardown(hands_a_unique_value_on, setup_ready, teardown),
 		cmocka_unit_test_setup_teardown(slow_form_applies_every_operation, setup_ready,
 						teardown),
 		cmocka_unit_test_setup_teardown(needs_from_to_be_the_cursor, setup_ready, teardown),
@@ -383,6 +434,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(notices_a_cursor_that_somebody_else_moved,
 						setup_ready, teardown),
 		cmocka_unit_test_setup_teardown(notices_a_file_that_is_gone, setup_ready, teardown),
+		cmocka_unit_test_setup_teardown(survives_a_full_disk, setup_ready, teardown),
 		cmocka_unit_test_setup_teardown(refuses_what_is_no_message, setup_ready, teardown),
 	};
 

@@ -2,6 +2,7 @@
 #include "client_cache_support.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 static void refuses_a_second_handle(void **state)
@@ -37,6 +38,7 @@ static pid_t start_holder(struct fixture *f)
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (open_cache(f) != CLINIC_CACHE_OK || write(ready[1], "x", 1) != 1)
 			_exit(1);
 		for (;;)
@@ -164,6 +166,7 @@ static void a_kill_leaves_data_and_cursor_equal(void **state)
 
 		assert_true(pid >= 0);
 		if (pid == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			if (open_cache(f) != CLINIC_CACHE_OK)
 				_exit(1);
 			connect_link(f);
