@@ -140,7 +140,8 @@ static void begin(struct reader *r)
 }
 
 /* The log gives no more, or we want no more: each member gets its answer through `tell`. */
-static void end(struct reader *r, void (*tell)(struct reader *r, struct device *d, const void *what),
+static void end(struct reader *r,
+		void (*tell)(struct reader *r, struct device *d, const void *what),
 		const void *what)
 {
 	r->begun = true;

@@ -45,12 +45,11 @@ static void drop_control(struct device *d)
 
 const char *device_state_name(device_state s)
 {
-	static const char *const names[] = {"wait_client_info", "wait_request", "catch_up",
-					    "live",		"lagged",	"refused"};
+	static const char *const names[] = {"wait_client_info", "wait_request", "catch_up", "live",
+					    "lagged",           "refused"};
 
 	return names[s];
 }
-
 
 void device_close(struct device *d, int code, const char *text)
 {

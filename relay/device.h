@@ -75,14 +75,14 @@ struct entry_link {
 
 struct device {
 	struct device_env *env;
-	void *session; /* ws_session.c's */
+	void *session;              /* ws_session.c's */
 	struct device *prev, *next; /* all devices */
 	struct device *group_prev, *group_next;
 	device_state state;
 
 	struct in_client_info info;
 	bool authorized; /* by header; or by client_info's code */
-	bool known;	 /* client_info was accepted */
+	bool known;      /* client_info was accepted */
 	char connected_at[CLOCK_TEXT_BYTES];
 	uint64_t deadline_ms; /* for client_info */
 	double messages_left; /* token bucket */
@@ -93,9 +93,9 @@ struct device {
 
 	struct feed_group *group;
 	struct cursor cursor; /* everything up to here was given to the socket */
-	bool from_log;	      /* CATCH_UP: by the queue below; else by the ring from seq on */
-	bool log_ended;	      /* from_log: after the queue the ring goes on at seq */
-	bool ready_due;	      /* the cursor is not proven good yet: `ready` is still to be said */
+	bool from_log;        /* CATCH_UP: by the queue below; else by the ring from seq on */
+	bool log_ended;       /* from_log: after the queue the ring goes on at seq */
+	bool ready_due;       /* the cursor is not proven good yet: `ready` is still to be said */
 	uint64_t seq;
 	uint64_t retry_ms; /* CATCH_UP from the log could not start: again then; 0: no */
 

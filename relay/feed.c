@@ -25,8 +25,7 @@ struct feed {
 	bool in_batch; /* changes came since the last batch end */
 };
 
-struct feed *feed_new(const struct feed_limits *limits, const struct feed_events *events,
-		      void *ctx)
+struct feed *feed_new(const struct feed_limits *limits, const struct feed_events *events, void *ctx)
 {
 	struct feed *f = calloc(1, sizeof(*f));
 
@@ -137,7 +136,8 @@ static void gap(struct feed_group *g)
 }
 
 /* Nothing in memory leads across this batch: whoever follows the group needs a snapshot. */
-static void resync(struct feed_group *g, const struct upstream_batch *b, const struct dynbuf *tables)
+static void resync(struct feed_group *g, const struct upstream_batch *b,
+		   const struct dynbuf *tables)
 {
 	struct feed *f = g->feed;
 

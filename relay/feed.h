@@ -39,7 +39,7 @@ struct feed_group {
 	uint64_t first, next_seq;
 	uint64_t last_bytes; /* end_bytes of the latest entry */
 	uint64_t memory, spooled;
-	uint64_t sent_ms; /* when the latest entry or heartbeat came */
+	uint64_t sent_ms;       /* when the latest entry or heartbeat came */
 	struct device *devices; /* device.c's list */
 };
 
@@ -57,8 +57,8 @@ struct feed_events {
 };
 
 struct feed_limits {
-	size_t ring_bytes;	 /* all rings together */
-	uint64_t spool_bytes;	 /* all giants together */
+	size_t ring_bytes;    /* all rings together */
+	uint64_t spool_bytes; /* all giants together */
 	struct builder_limits builder;
 };
 

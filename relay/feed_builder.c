@@ -9,9 +9,8 @@
 /* Parts of one giant; at 256 KB each, 16 GB. */
 #define PARTS_MOST 65536
 
-void builder_init(struct builder *b, const struct builder_limits *limits,
-		  const struct cursor *from, void (*emit)(void *ctx, struct feed_entry *e),
-		  void *ctx)
+void builder_init(struct builder *b, const struct builder_limits *limits, const struct cursor *from,
+		  void (*emit)(void *ctx, struct feed_entry *e), void *ctx)
 {
 	memset(b, 0, sizeof(*b));
 	b->limits = limits;
@@ -173,7 +172,8 @@ void builder_add(struct builder *b, const struct upstream_change *c)
 
 	if (b->failed)
 		return;
-	/* first what is whole goes out as a frame; if this batch alone is too much, it is a giant */
+	/* first what is whole goes out as a frame; if this batch alone is too much, it is a giant
+	 */
 	if (b->body.len + room_for > b->limits->max_frame_bytes && !emit_settled(b))
 		b->failed = true;
 	if (!b->failed && b->body.len > ENTRY_SLACK_BYTES &&
@@ -191,8 +191,8 @@ bool builder_batch_end(struct builder *b, const struct upstream_batch *batch)
 	b->step.to = batch->cursor;
 	snprintf(b->step.time, sizeof(b->step.time), "%s", batch->time);
 	/* a single row may be larger than a frame: it goes the giant's way, on disk */
-	if (ok && (b->spool || (b->settled == ENTRY_SLACK_BYTES &&
-				b->body.len > b->limits->max_frame_bytes))) {
+	if (ok && (b->spool ||
+		   (b->settled == ENTRY_SLACK_BYTES && b->body.len > b->limits->max_frame_bytes))) {
 		ok = emit_giant(b);
 	} else if (ok && b->body.len > b->settled) {
 		b->settled = b->body.len;

@@ -33,8 +33,8 @@ struct builder {
 
 	struct feed_step step; /* from: end of the last entry; to, time: last whole batch */
 	struct dynbuf body;
-	size_t settled;	       /* length of body up to the end of the last whole batch */
-	struct table_counts counts;	    /* of the settled part */
+	size_t settled;                   /* length of body up to the end of the last whole batch */
+	struct table_counts counts;       /* of the settled part */
 	struct table_counts batch_counts; /* of the batch so far */
 
 	struct spool *spool; /* a giant is under way */
@@ -43,9 +43,8 @@ struct builder {
 	bool failed; /* memory or disk ran out in this batch */
 };
 
-void builder_init(struct builder *b, const struct builder_limits *limits,
-		  const struct cursor *from, void (*emit)(void *ctx, struct feed_entry *e),
-		  void *ctx);
+void builder_init(struct builder *b, const struct builder_limits *limits, const struct cursor *from,
+		  void (*emit)(void *ctx, struct feed_entry *e), void *ctx);
 void builder_free(struct builder *b);
 /* Forget everything, go on from this cursor. */
 void builder_restart(struct builder *b, const struct cursor *from, const char *time);

@@ -151,7 +151,8 @@ struct frame *feed_entry_message(struct feed_entry *e, size_t i)
 		e->loaded = f;
 		e->loaded_part = i;
 	}
-	/* the last part is the last anybody side by side wants: do not keep it for the ring's life */
+	/* the last part is the last anybody side by side wants: do not keep it for the ring's life
+	 */
 	if (i + 1 == e->part_count) {
 		struct frame *f = e->loaded;
 

@@ -43,8 +43,8 @@ struct feed_entry {
 	entry_kind kind;
 	struct feed_step step;
 	struct table_counts counts;
-	struct frame *frame;  /* ENTRY_FRAME, ENTRY_HEARTBEAT */
-	struct spool *spool;  /* ENTRY_GIANT, with: */
+	struct frame *frame; /* ENTRY_FRAME, ENTRY_HEARTBEAT */
+	struct spool *spool; /* ENTRY_GIANT, with: */
 	struct entry_part *parts;
 	size_t part_count;
 	struct frame *loaded; /* the part that was read last: devices mostly go side by side */

@@ -8,7 +8,8 @@
 /* No name of a table is longer (NAMEDATALEN, and what a custom build may raise it to). */
 #define TABLE_NAME_MOST_BYTES 255
 
-static const char id_characters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+static const char id_characters[] =
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
 
 /* A string of at most size - 1 bytes; absent or null is "" unless it is required. */
 static cs_status copy_text(const json_t *message, const char *key, bool required, char *out,
@@ -52,8 +53,8 @@ static cs_status copy_label(const json_t *message, const char *key, char *out, s
 static cs_status parse_client_info(const json_t *message, struct in_client_info *out,
 				   struct cs_error *err)
 {
-	cs_status st = copy_text(message, "device_id", true, out->device_id, sizeof(out->device_id),
-				 err);
+	cs_status st =
+		copy_text(message, "device_id", true, out->device_id, sizeof(out->device_id), err);
 
 	if (st == CS_OK &&
 	    (!out->device_id[0] || out->device_id[strspn(out->device_id, id_characters)]))

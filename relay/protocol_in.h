@@ -1,4 +1,5 @@
-/* What devices send: bytes of the network to checked structs.  docs/protocol.md, "device -> relay".  Pure. */
+/* What devices send: bytes of the network to checked structs.  docs/protocol.md, "device -> relay".
+ * Pure. */
 #ifndef CLINIC_RELAY_PROTOCOL_IN_H
 #define CLINIC_RELAY_PROTOCOL_IN_H
 
@@ -36,7 +37,8 @@ struct in_message {
 	struct in_request_sync request_sync;
 };
 
-/* On failure err says what is wrong, without quoting values.  On success free with in_message_free. */
+/* On failure err says what is wrong, without quoting values.  On success free with in_message_free.
+ */
 cs_status protocol_in_parse(const char *text, size_t len, struct in_message *out,
 			    struct cs_error *err) CS_CHECKED;
 void in_message_free(struct in_message *m);

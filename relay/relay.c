@@ -206,8 +206,11 @@ static void on_state(void *ctx, bool connected)
 	published_forget();
 	for (struct device *d = r->devices; d && !connected; d = d->next)
 		if (d->known)
-			device_say(d, out_error("database_unavailable",
-						"the relay cannot reach PostgreSQL; it goes on by itself"));
+			device_say(
+				d,
+				out_error(
+					"database_unavailable",
+					"the relay cannot reach PostgreSQL; it goes on by itself"));
 }
 
 static void on_history_lost(void *ctx, const char *reason)

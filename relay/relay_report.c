@@ -37,8 +37,7 @@ static char *devices_text(const struct relay *r)
 	for (const struct device *d = r->devices; d; d = d->next)
 		if (d->known && !json_object_get(by_id, d->info.device_id))
 			json_object_set_new(by_id, d->info.device_id, device_json(d));
-	json_object_foreach (by_id, id, row)
-		json_array_append(array, row);
+	json_object_foreach(by_id, id, row) json_array_append(array, row);
 	text = json_dumps(array, JSON_COMPACT);
 	json_decref(array);
 	json_decref(by_id);

@@ -1,4 +1,5 @@
-/* What the relay tells the database about itself and its devices, for clinic_sync.relays and devices. */
+/* What the relay tells the database about itself and its devices, for clinic_sync.relays and
+ * devices. */
 #ifndef CLINIC_RELAY_RELAY_REPORT_H
 #define CLINIC_RELAY_RELAY_REPORT_H
 

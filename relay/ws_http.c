@@ -127,7 +127,8 @@ static int send_body(struct connection *c, struct lws *wsi)
 		return -1;
 	if (len || result == BODY_END) {
 		if (lws_write(wsi, buffer + LWS_PRE, len,
-			      result == BODY_END ? LWS_WRITE_HTTP_FINAL : LWS_WRITE_HTTP) < (int)len)
+			      result == BODY_END ? LWS_WRITE_HTTP_FINAL : LWS_WRITE_HTTP) <
+		    (int)len)
 			return -1;
 	}
 	if (result == BODY_END)

@@ -10,7 +10,8 @@
 #include "protocol_out.h"
 #include "ws_internal.h"
 
-/* Above the largest write there is, or libwebsockets cuts each write at 4 KB and copies the rest. */
+/* Above the largest write there is, or libwebsockets cuts each write at 4 KB and copies the rest.
+ */
 #define TX_PACKET_BYTES (1024 * 1024)
 /* Time a peer has for its request, and for answering our close. */
 #define HANDSHAKE_TIMEOUT_S 10
@@ -123,8 +124,8 @@ cs_status ws_server_start(struct relay *relay, struct cs_error *err)
 	if (st != CS_OK)
 		return st;
 	fd.filefd = dup(loop_fd()); /* libwebsockets closes what it was given */
-	if (fd.filefd < 0 || !lws_adopt_descriptor_vhost(server.vhost, LWS_ADOPT_RAW_FILE_DESC, fd,
-							 "loop", NULL))
+	if (fd.filefd < 0 ||
+	    !lws_adopt_descriptor_vhost(server.vhost, LWS_ADOPT_RAW_FILE_DESC, fd, "loop", NULL))
 		return cs_fail(err, CS_ERR_CONFIG, "cannot join the event loops");
 	loop_set_runner(run, stop, NULL);
 	return CS_OK;

@@ -101,7 +101,7 @@ static int set_up(void **state)
 	feed_start(w->feed, &start);
 	w->now_ms = 1000;
 	w->tables_known = true;
-	w->env = (struct device_env){&w->config,   w->feed,	 env_wake,   env_code, env_tables,
+	w->env = (struct device_env){&w->config,   w->feed,    env_wake,   env_code, env_tables,
 				     env_catch_up, env_cancel, env_resume, w};
 	w->device = device_new(&w->env, false, w->now_ms);
 	w->device->session = w;

@@ -94,13 +94,15 @@ static json_t *message(struct feed_group *g, uint64_t nth, size_t i)
 	return j;
 }
 
-static void expect_step(struct feed_group *g, uint64_t nth, int64_t from, int64_t to, size_t changes)
+static void expect_step(struct feed_group *g, uint64_t nth, int64_t from, int64_t to,
+			size_t changes)
 {
 	json_t *m = message(g, nth, 0);
 	char a[CURSOR_TEXT_BYTES], b[CURSOR_TEXT_BYTES];
 	struct cursor c_from = cursor_of(from), c_to = cursor_of(to);
 
-	assert_string_equal(json_string_value(json_object_get(m, "from")), cursor_format(&c_from, a));
+	assert_string_equal(json_string_value(json_object_get(m, "from")),
+			    cursor_format(&c_from, a));
 	assert_string_equal(json_string_value(json_object_get(m, "to")), cursor_format(&c_to, b));
 	assert_int_equal(json_array_size(json_object_get(m, "changes")), changes);
 	json_decref(m);

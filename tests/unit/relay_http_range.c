@@ -47,10 +47,25 @@ static void beyond_the_end(void **state)
 static void what_is_not_understood_is_the_whole(void **state)
 {
 	static const char *const forms[] = {
-		"",	       "bytes",	      "bytes=",	      "bytes=-",	 "bytes=-5",
-		"bytes=5",     "bytes=5-4",   "bytes=5-4x",   "bytes=1-2,4-5",	 "bytes=x-",
-		"lines=1-",    "bytes= 1-",   "bytes=+1-",    "bytes=0x10-",	 "Bytes=1-",
-		"bytes=1--",   "bytes=1-2-3", "bytes=1-\r\n", "bytes=1.5-",
+		"",
+		"bytes",
+		"bytes=",
+		"bytes=-",
+		"bytes=-5",
+		"bytes=5",
+		"bytes=5-4",
+		"bytes=5-4x",
+		"bytes=1-2,4-5",
+		"bytes=x-",
+		"lines=1-",
+		"bytes= 1-",
+		"bytes=+1-",
+		"bytes=0x10-",
+		"Bytes=1-",
+		"bytes=1--",
+		"bytes=1-2-3",
+		"bytes=1-\r\n",
+		"bytes=1.5-",
 		"bytes=99999999999999999999999-",
 	};
 
