@@ -43,10 +43,11 @@ struct clinic_cache; /* opaque */
 typedef enum {
 	CLINIC_CACHE_OK = 0,
 	CLINIC_CACHE_ERR_NOMEM,
-	CLINIC_CACHE_ERR_USAGE,	   /* an argument is wrong, or the call came at the wrong time */
-	CLINIC_CACHE_ERR_BUSY,	   /* another process syncs this file */
-	CLINIC_CACHE_ERR_STORE,	   /* SQLite could not read or write the file (disk full, corrupt …) */
-	CLINIC_CACHE_ERR_PROTOCOL, /* the relay sent what no relay should; the link must be closed */
+	CLINIC_CACHE_ERR_USAGE, /* an argument is wrong, or the call came at the wrong time */
+	CLINIC_CACHE_ERR_BUSY,  /* another process syncs this file */
+	CLINIC_CACHE_ERR_STORE, /* SQLite could not read or write the file (disk full, corrupt …) */
+	CLINIC_CACHE_ERR_PROTOCOL, /* the relay sent what no relay should; the link must be closed
+				    */
 	CLINIC_CACHE_ERR_REFUSED,  /* refused for good: access code or tables; do not reconnect */
 } clinic_cache_status;
 
@@ -75,12 +76,13 @@ CLINIC_CACHE_API const char *clinic_cache_status_name(clinic_cache_status status
  */
 struct clinic_cache_event {
 	const char *type;
-	const char *table;     /* NULL where no table is meant */
-	const char *operation; /* insert, update, delete, put, truncate, oversize, schema; or NULL */
-	const char *key;       /* JSON object text; or NULL */
-	const char *origin;    /* who caused the change; or NULL */
-	const char *cursor;    /* the cursor the file has now; or NULL */
-	const char *detail;    /* sync_error, disconnected: a sentence without row data; or NULL */
+	const char *table; /* NULL where no table is meant */
+	const char
+		*operation; /* insert, update, delete, put, truncate, oversize, schema; or NULL */
+	const char *key;    /* JSON object text; or NULL */
+	const char *origin; /* who caused the change; or NULL */
+	const char *cursor; /* the cursor the file has now; or NULL */
+	const char *detail; /* sync_error, disconnected: a sentence without row data; or NULL */
 	const char *const *tables; /* ui_refresh_requested */
 	size_t table_count;
 	int64_t rows; /* table_sync_completed, full_sync_completed; else -1 */
@@ -88,14 +90,16 @@ struct clinic_cache_event {
 typedef void (*clinic_cache_on_event)(const struct clinic_cache_event *event, void *context);
 
 struct clinic_cache_options {
-	const char *url;	 /* ws://host:port/ws; remembered in the file; NULL: the remembered one */
-	const char *access_code; /* sent in client_info; NULL: none (then the link sends the header) */
+	const char *url; /* ws://host:port/ws; remembered in the file; NULL: the remembered one */
+	const char
+		*access_code; /* sent in client_info; NULL: none (then the link sends the header) */
 	const char *device_name; /* shown to the DBA; NULL: none */
 	const char *app_version; /* NULL: the library's version */
-	const char *const *tables; /* only these tables; table_count 0: the remembered set, else all */
+	const char *const
+		*tables; /* only these tables; table_count 0: the remembered set, else all */
 	size_t table_count;
-	uint32_t reconnect_least_ms; /* 0: 1000 */
-	uint32_t reconnect_most_ms;  /* 0: 60000 */
+	uint32_t reconnect_least_ms;    /* 0: 1000 */
+	uint32_t reconnect_most_ms;     /* 0: 60000 */
 	clinic_cache_on_event on_event; /* may be NULL */
 	void *context;
 };
@@ -105,24 +109,23 @@ struct clinic_cache_options {
  * the first snapshot. Takes the file's sync lock (PATH.clinic-lock; it dies
  * with the process). *out is NULL on failure. err may be NULL.
  */
-CLINIC_CACHE_API clinic_cache_status clinic_cache_open(const char *path,
-						       const struct clinic_cache_options *options,
-						       struct clinic_cache **out,
-						       struct clinic_cache_error *err)
-	CLINIC_CACHE_CHECKED;
+CLINIC_CACHE_API clinic_cache_status
+clinic_cache_open(const char *path, const struct clinic_cache_options *options,
+		  struct clinic_cache **out, struct clinic_cache_error *err) CLINIC_CACHE_CHECKED;
 CLINIC_CACHE_API void clinic_cache_close(struct clinic_cache *c);
 
 typedef enum {
-	CLINIC_CACHE_WAIT,	     /* nothing to begin before wait_ms passed or something arrives */
-	CLINIC_CACHE_CONNECT,	     /* open a WebSocket to url */
-	CLINIC_CACHE_FETCH_SNAPSHOT, /* GET fetch_path into fetch_file, then snapshot_fetched/failed */
-	CLINIC_CACHE_STOP,	     /* refused for good; last_error says why */
+	CLINIC_CACHE_WAIT,    /* nothing to begin before wait_ms passed or something arrives */
+	CLINIC_CACHE_CONNECT, /* open a WebSocket to url */
+	CLINIC_CACHE_FETCH_SNAPSHOT, /* GET fetch_path into fetch_file, then snapshot_fetched/failed
+				      */
+	CLINIC_CACHE_STOP,           /* refused for good; last_error says why */
 } clinic_cache_action;
 
 struct clinic_cache_todo {
 	clinic_cache_action action;
-	uint32_t wait_ms;	/* WAIT */
-	const char *url;	/* CONNECT; valid until the next call on the handle */
+	uint32_t wait_ms;       /* WAIT */
+	const char *url;        /* CONNECT; valid until the next call on the handle */
 	const char *fetch_path; /* FETCH_SNAPSHOT: "/db/download?…" */
 	const char *fetch_file; /* where to; a part that is there already is resumed by Range */
 };
@@ -136,8 +139,8 @@ CLINIC_CACHE_API void clinic_cache_disconnected(struct clinic_cache *c, uint64_t
 						int close_code, const char *reason);
 /* One whole message from the relay. On ERR_PROTOCOL close the link; ERR_STORE: see last_error. */
 CLINIC_CACHE_API clinic_cache_status clinic_cache_receive(struct clinic_cache *c, uint64_t now_ms,
-							  const void *bytes, size_t len)
-	CLINIC_CACHE_CHECKED;
+							  const void *bytes,
+							  size_t len) CLINIC_CACHE_CHECKED;
 /* The next message to send, or NULL; valid until the next call on the handle. */
 CLINIC_CACHE_API const char *clinic_cache_next_frame(struct clinic_cache *c, size_t *len);
 /* Anything arrived at all (a ping too): the link is alive. */
@@ -146,17 +149,18 @@ CLINIC_CACHE_API void clinic_cache_alive(struct clinic_cache *c, uint64_t now_ms
 CLINIC_CACHE_API bool clinic_cache_tick(struct clinic_cache *c, uint64_t now_ms);
 
 /* The file named by the last FETCH_SNAPSHOT is complete: apply it (may take seconds). */
-CLINIC_CACHE_API clinic_cache_status clinic_cache_snapshot_fetched(struct clinic_cache *c,
-								   uint64_t now_ms)
-	CLINIC_CACHE_CHECKED;
-/* It could not be fetched; the core retries with backoff. http_status 0: no answer. 401 stops for good. */
+CLINIC_CACHE_API clinic_cache_status
+clinic_cache_snapshot_fetched(struct clinic_cache *c, uint64_t now_ms) CLINIC_CACHE_CHECKED;
+/* It could not be fetched; the core retries with backoff. http_status 0: no answer. 401 stops for
+ * good. */
 CLINIC_CACHE_API void clinic_cache_snapshot_failed(struct clinic_cache *c, uint64_t now_ms,
 						   int http_status, const char *reason);
 
 /* True when the file has every batch the relay had announced when it last spoke. */
 CLINIC_CACHE_API bool clinic_cache_is_level(const struct clinic_cache *c);
 /* Last error of the handle; never NULL. */
-CLINIC_CACHE_API const struct clinic_cache_error *clinic_cache_last_error(const struct clinic_cache *c);
+CLINIC_CACHE_API const struct clinic_cache_error *
+clinic_cache_last_error(const struct clinic_cache *c);
 CLINIC_CACHE_API const char *clinic_cache_cursor(const struct clinic_cache *c); /* NULL: none yet */
 CLINIC_CACHE_API const char *clinic_cache_device_id(const struct clinic_cache *c);
 /* A sentence the user should see about the SQLite in use (its WAL-reset bug), or NULL. */
@@ -176,15 +180,14 @@ struct clinic_cache_file_status {
 	char cursor[64]; /* empty: never synced */
 	char snapshot_at[32];
 	char last_frame_at[32];
-	int syncing_pid; /* 0: nobody syncs the file now */
+	int syncing_pid;  /* 0: nobody syncs the file now */
 	int64_t diverged; /* how often the file was found not to be what its cursor says */
 	size_t table_count;
 	struct clinic_cache_table_status *tables; /* owned by this struct */
 };
-CLINIC_CACHE_API clinic_cache_status clinic_cache_read_status(const char *path,
-							      struct clinic_cache_file_status *out,
-							      struct clinic_cache_error *err)
-	CLINIC_CACHE_CHECKED;
+CLINIC_CACHE_API clinic_cache_status
+clinic_cache_read_status(const char *path, struct clinic_cache_file_status *out,
+			 struct clinic_cache_error *err) CLINIC_CACHE_CHECKED;
 CLINIC_CACHE_API void clinic_cache_free_status(struct clinic_cache_file_status *status);
 
 /*
@@ -192,24 +195,20 @@ CLINIC_CACHE_API void clinic_cache_free_status(struct clinic_cache_file_status *
  * clinic_cache_view_open() fails with ERR_USAGE when the file has no cursor.
  */
 struct clinic_cache_view; /* opaque */
-CLINIC_CACHE_API clinic_cache_status clinic_cache_view_open(const char *path,
-							    struct clinic_cache_view **out,
-							    struct clinic_cache_error *err)
-	CLINIC_CACHE_CHECKED;
+CLINIC_CACHE_API clinic_cache_status
+clinic_cache_view_open(const char *path, struct clinic_cache_view **out,
+		       struct clinic_cache_error *err) CLINIC_CACHE_CHECKED;
 CLINIC_CACHE_API void clinic_cache_view_close(struct clinic_cache_view *v);
 /* Let go of the old view and see the file as it is now. */
-CLINIC_CACHE_API clinic_cache_status clinic_cache_view_refresh(struct clinic_cache_view *v,
-							       struct clinic_cache_error *err)
-	CLINIC_CACHE_CHECKED;
+CLINIC_CACHE_API clinic_cache_status clinic_cache_view_refresh(
+	struct clinic_cache_view *v, struct clinic_cache_error *err) CLINIC_CACHE_CHECKED;
 CLINIC_CACHE_API const char *clinic_cache_view_cursor(const struct clinic_cache_view *v);
 CLINIC_CACHE_API size_t clinic_cache_view_table_count(const struct clinic_cache_view *v);
 CLINIC_CACHE_API const char *clinic_cache_view_table(const struct clinic_cache_view *v, size_t i);
 /* Digest of docs/protocol.md over all delivered columns; hash: 16 hex digits and NUL. */
-CLINIC_CACHE_API clinic_cache_status clinic_cache_view_digest(struct clinic_cache_view *v,
-							      const char *table, int64_t *rows,
-							      char hash[17],
-							      struct clinic_cache_error *err)
-	CLINIC_CACHE_CHECKED;
+CLINIC_CACHE_API clinic_cache_status
+clinic_cache_view_digest(struct clinic_cache_view *v, const char *table, int64_t *rows,
+			 char hash[17], struct clinic_cache_error *err) CLINIC_CACHE_CHECKED;
 /* Call on_row for every row with its key object text and row hash. */
 CLINIC_CACHE_API clinic_cache_status
 clinic_cache_view_row_hashes(struct clinic_cache_view *v, const char *table,
