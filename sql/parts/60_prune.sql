@@ -36,6 +36,7 @@ DECLARE
 	bytes_left bigint := coalesce(max_bytes, clinic_sync.setting_bytes('clinic_sync.log_max_bytes'));
 	next_batch bigint;
 	old record;
+	floor bigint;
 	new_floor bigint;
 	reason text;
 BEGIN
@@ -54,23 +55,22 @@ BEGIN
 	bytes_left := bytes_left - clinic_sync.log_bytes();
 	dropped_segments := 0;
 
-	FOR old IN
-		SELECT s.id, s.max_xid, clinic_sync.floor_without(s.max_xid) AS floor,
-			pg_total_relation_size(to_regclass('clinic_sync.change_log_' || s.id)) AS bytes
-		FROM clinic_sync.segment s WHERE s.state = 'sealed' ORDER BY s.id
-	LOOP
-		IF (SELECT b.created_at FROM clinic_sync.batch b WHERE b.id = old.floor) < keep_since THEN
+	FOR old IN SELECT s.id, s.max_xid, s.closed_at FROM clinic_sync.segment s WHERE s.state = 'sealed' ORDER BY s.id LOOP
+		-- floor_without() reads batches: only for segments that are due
+		CONTINUE WHEN old.closed_at >= keep_since AND bytes_left >= 0;
+		floor := clinic_sync.floor_without(old.max_xid);
+		IF bytes_left < 0 THEN
+			reason := CASE WHEN floor IS NULL THEN 'forced' ELSE 'size' END;
+		ELSIF (SELECT b.created_at FROM clinic_sync.batch b WHERE b.id = floor) < keep_since THEN
 			reason := 'retention';
-		ELSIF bytes_left < 0 THEN
-			reason := CASE WHEN old.floor IS NULL THEN 'forced' ELSE 'size' END;
 		ELSE
 			CONTINUE;
 		END IF;
 		CONTINUE WHEN NOT clinic_sync.try_lock_segment(old.id);
+		bytes_left := bytes_left + pg_total_relation_size(to_regclass('clinic_sync.change_log_' || old.id));
 		PERFORM clinic_sync.drop_segment(old.id);
 		dropped_segments := dropped_segments + 1;
-		bytes_left := bytes_left + old.bytes;
-		new_floor := coalesce(old.floor, next_batch);
+		new_floor := coalesce(floor, next_batch);
 		UPDATE clinic_sync.history h
 		SET pruned_segments = h.pruned_segments + 1,
 			forced_prunes = h.forced_prunes + (reason = 'forced')::int,

@@ -33,6 +33,7 @@ SELECT ok(NOT has_table_privilege('pg_monitor', 'clinic_sync.change_log_2', 'SEL
 -- retention: batch 2 sees all of segment 1, so it is the floor
 SELECT results_eq('SELECT * FROM clinic_sync.prune()', 'VALUES (0, 0::bigint)', 'younger than the retention: stays');
 UPDATE clinic_sync.batch SET created_at = created_at - interval '10 days' WHERE id <= 2;
+UPDATE clinic_sync.segment SET closed_at = closed_at - interval '10 days';
 SELECT results_eq('SELECT * FROM clinic_sync.prune()', 'VALUES (1, 2::bigint)', 'older: goes, and the floor is the oldest batch that needs nothing of it');
 SELECT is(to_regclass('clinic_sync.change_log_1'), NULL, 'by DROP');
 SELECT is(clinic_sync.check_cursor(:'c1'), 'too_old', 'a cursor below the floor is too old');
@@ -56,6 +57,7 @@ INSERT INTO p VALUES (-3);
 SELECT cursor AS c5 FROM clinic_sync.make_batch() \gset
 SELECT is((SELECT state FROM clinic_sync.segment WHERE id = 3), 'closed', 'a segment with rows of an open transaction is not sealed');
 UPDATE clinic_sync.batch SET created_at = created_at - interval '10 days';
+UPDATE clinic_sync.segment SET closed_at = closed_at - interval '10 days';
 SELECT floor_batch AS floor, dropped_segments AS dropped FROM clinic_sync.prune(NULL, 0) \gset
 SELECT is(:'dropped' || ' ' || :'floor', '1 3', 'nor dropped, whatever the limit: only segment 2 goes');
 SELECT dblink_exec('long', 'COMMIT') AS done \gset
@@ -67,6 +69,7 @@ INSERT INTO p VALUES (-4);
 SELECT cursor AS c7 FROM clinic_sync.make_batch() \gset
 SELECT is((SELECT state FROM clinic_sync.segment WHERE id = 3), 'sealed', 'now it is sealed');
 UPDATE clinic_sync.batch SET created_at = created_at - interval '10 days' WHERE id = 6;
+UPDATE clinic_sync.segment SET closed_at = closed_at - interval '10 days';
 SELECT results_eq('SELECT * FROM clinic_sync.prune()', 'VALUES (2, 6::bigint)', 'and goes for batch 6, the first that sees its long transaction');
 SELECT is(clinic_sync.check_cursor(:'c5'), 'too_old', 'batch 5 does not: its successor would have missed a row');
 SELECT is((SELECT count(*) FROM clinic_sync.changes(clinic_sync.current_cursor())), 0::bigint, 'the last cursor is good');
