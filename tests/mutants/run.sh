@@ -14,7 +14,8 @@
 #
 # The unchanged copy is tested first: a test that is always red proves nothing.
 # Only a result line `not ok` counts as red, so that a patch which merely
-# breaks the build or the server is not taken for a success.
+# breaks the build or the server is not taken for a success; and not one about
+# numbers to be reached, which a slow machine can miss.
 
 set -euo pipefail
 
@@ -47,24 +48,26 @@ build()
 	}
 }
 
+# The first complaint; nothing if there is none.
+complaint()
+{
+	sed -n 's/^not ok [0-9]* - //p' "$1" | grep -v -m1 '^at least [0-9]' || true
+}
+
 # red: 0, green: 1, neither: 2
 run_test()
 {
 	local test=$1 log=$2 status=0
 	shift 2
 	(cd "$work/tree" && env "$@" CLINIC_BUILD=build perl "$test") > "$log" 2>&1 || status=$?
-	if grep -q '^not ok' "$log"; then
+	if [ -n "$(complaint "$log")" ]; then
 		return 0
 	fi
+	[ "$status" = 0 ] || ! grep -q '^1\.\.' "$log" || status=0
 	[ "$status" = 0 ] && return 1
 	return 2
 }
 
-# Words of the first complaint, for the summary.
-complaint()
-{
-	grep -m1 '^not ok' "$1" | sed 's/^not ok [0-9]* - //'
-}
 
 try_mutant()
 {
