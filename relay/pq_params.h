@@ -4,8 +4,11 @@
 
 struct pg_conn;
 
-/* Put in front of every session's settings: no name of ours is ever looked up elsewhere. */
-#define PQ_BASE_SETTINGS "-c search_path=pg_catalog"
+/*
+ * In front of every session's settings: no name of ours is ever looked up elsewhere, and what we
+ * ask is over before a compiler would have begun.
+ */
+#define PQ_BASE_SETTINGS "-c search_path=pg_catalog -c jit=off"
 
 /*
  * PQconnectStartParams() with the operator's dsn, application name
