@@ -71,7 +71,8 @@ bool schema_add_identifier(struct dynbuf *b, const char *name);
  */
 bool schema_add_create_table(struct dynbuf *b, const struct schema *s);
 /* One CREATE [UNIQUE] INDEX IF NOT EXISTS statement. */
-bool schema_add_create_index(struct dynbuf *b, const struct schema *s, const struct schema_index *i);
+bool schema_add_create_index(struct dynbuf *b, const struct schema *s,
+			     const struct schema_index *i);
 /* SQLite type name of a class: "TEXT", "INTEGER", "REAL", "BLOB". */
 const char *schema_sqlite_type(value_class class);
 

@@ -13,14 +13,14 @@
 
 typedef enum {
 	CS_OK = 0,
-	CS_AGAIN,	 /* nothing wrong; call again when there is more */
+	CS_AGAIN, /* nothing wrong; call again when there is more */
 	CS_ERR_NOMEM,
-	CS_ERR_CONFIG,	 /* the operator must change the configuration or the call */
+	CS_ERR_CONFIG,   /* the operator must change the configuration or the call */
 	CS_ERR_PROTOCOL, /* the peer spoke out of turn; drop this peer only */
 	CS_ERR_UPSTREAM, /* the database or relay went away; retry with backoff */
-	CS_ERR_REFUSED,	 /* the peer refuses us for good; do not retry */
-	CS_ERR_BUSY,	 /* another process holds the file */
-	CS_ERR_STORE,	 /* the local file cannot be read or written */
+	CS_ERR_REFUSED,  /* the peer refuses us for good; do not retry */
+	CS_ERR_BUSY,     /* another process holds the file */
+	CS_ERR_STORE,    /* the local file cannot be read or written */
 	CS_ERR_DIVERGED, /* the cache is not what its cursor says; resync */
 } cs_status;
 

@@ -31,10 +31,13 @@ static const char template_sql[] =
 	" ('created_at', '2026-11-23T08:00:00.000Z'), ('device_id', 'fuzz'),"
 	" ('url', 'ws://127.0.0.1:1/ws');"
 	"CREATE TABLE clinic_sync_table (name TEXT PRIMARY KEY, schema TEXT, rows INTEGER);"
-	"INSERT INTO clinic_sync_table VALUES ('t', '{\"table\":\"t\",\"event\":\"e\",\"version\":1,"
+	"INSERT INTO clinic_sync_table VALUES ('t', "
+	"'{\"table\":\"t\",\"event\":\"e\",\"version\":1,"
 	"\"key\":[\"id\"],\"columns\":["
-	"{\"name\":\"id\",\"type\":\"bigint\",\"class\":\"bigint\",\"nullable\":false,\"identity\":true},"
-	"{\"name\":\"name\",\"type\":\"text\",\"class\":\"text\",\"nullable\":true,\"identity\":false},"
+	"{\"name\":\"id\",\"type\":\"bigint\",\"class\":\"bigint\",\"nullable\":false,\"identity\":"
+	"true},"
+	"{\"name\":\"name\",\"type\":\"text\",\"class\":\"text\",\"nullable\":true,\"identity\":"
+	"false},"
 	"{\"name\":\"price\",\"type\":\"numeric(12,2)\",\"class\":\"decimal\",\"nullable\":true,"
 	"\"identity\":false},"
 	"{\"name\":\"seen\",\"type\":\"boolean\",\"class\":\"boolean\",\"nullable\":true,"
@@ -44,7 +47,8 @@ static const char template_sql[] =
 	"\"indexes\":[{\"name\":\"t_name\",\"columns\":[\"name\"],\"unique\":true}]}', 2);"
 	"CREATE TABLE clinic_sync_exact (\"table\" TEXT, key TEXT, column TEXT, value TEXT,"
 	" PRIMARY KEY (\"table\", key, column));"
-	"CREATE TABLE clinic_sync_oversize (\"table\" TEXT, key TEXT, PRIMARY KEY (\"table\", key));";
+	"CREATE TABLE clinic_sync_oversize (\"table\" TEXT, key TEXT, PRIMARY KEY (\"table\", "
+	"key));";
 
 static void must(bool good)
 {
@@ -115,8 +119,8 @@ static void greet(struct clinic_cache *c)
 {
 	static const char connected[] =
 		"{\"type\":\"connected\",\"protocol\":\"clinic-sync.v1\",\"limits\":{}}";
-	static const char ready[] = "{\"type\":\"ready\",\"cursor\":\"" FIRST_CURSOR
-				    "\",\"tables\":[\"t\"]}";
+	static const char ready[] =
+		"{\"type\":\"ready\",\"cursor\":\"" FIRST_CURSOR "\",\"tables\":[\"t\"]}";
 	struct clinic_cache_todo todo;
 
 	clinic_cache_next_action(c, 1, &todo);
