@@ -60,8 +60,10 @@ dir=$(cd "$2" && pwd -P)
 mode=${3:-fast}
 
 # The server inherits neither our client settings nor a sanitizer's runtime, and its owner reads
-# what we copy whatever our own umask is.
-unset PGDATA PGHOST PGPORT PGUSER PGDATABASE PGOPTIONS PGSERVICE PGPASSFILE
+# what we copy whatever our own umask is. Connections that a backend itself makes (dblink) are the
+# superuser's, whoever runs the server.
+export PGUSER=postgres
+unset PGDATA PGHOST PGPORT PGDATABASE PGOPTIONS PGSERVICE PGPASSFILE
 umask 022
 unset LD_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS LSAN_OPTIONS
 
