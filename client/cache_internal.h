@@ -118,9 +118,7 @@ struct clinic_cache {
 	bool stopped;
 	bool fresh_wanted; /* the file is not what its cursor says, or holds other tables than
 			      wanted */
-	bool catching_up;  /* ready; a quiet link means that nothing is missing */
 	uint64_t alive_at;
-	uint64_t heard_at; /* the last message */
 	uint64_t retry_at;
 	uint32_t dead_after_ms;
 	struct backoff link_backoff;

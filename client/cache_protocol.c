@@ -55,7 +55,6 @@ static cs_status on_ready(struct incoming *in)
 	if (!cursor || strcmp(cursor, in->c->cursor) != 0)
 		return cs_fail(in->err, CS_ERR_PROTOCOL, "the relay is ready at another cursor");
 	in->c->link = LINK_READY;
-	in->c->catching_up = true;
 	return CS_OK;
 }
 
@@ -151,7 +150,6 @@ static cs_status on_database_change(struct incoming *in)
 	c->stage = NULL;
 	if (st != CS_OK)
 		return st;
-	c->catching_up = !c->level;
 	backoff_reset(&c->link_backoff);
 	backoff_reset(&c->fetch_backoff);
 	return CS_OK;
@@ -191,7 +189,6 @@ static cs_status on_heartbeat(struct incoming *in)
 static cs_status on_lagged(struct incoming *in)
 {
 	in->c->level = false;
-	in->c->catching_up = false;
 	return CS_OK;
 }
 
@@ -212,8 +209,7 @@ static cs_status on_error(struct incoming *in)
 	}
 	if (code && strcmp(code, "database_unavailable") == 0) {
 		in->c->level = false;
-		in->c->catching_up = false;
-	}
+		}
 	event_simple(in->c, "sync_error", detail);
 	return CS_OK;
 }
@@ -265,7 +261,7 @@ clinic_cache_status clinic_cache_receive(struct clinic_cache *c, uint64_t now_ms
 	json_t *message = NULL;
 	cs_status st;
 
-	c->alive_at = c->heard_at = now_ms;
+	c->alive_at = now_ms;
 	if (c->stopped)
 		return CLINIC_CACHE_ERR_REFUSED;
 	if (c->link == LINK_BROKEN)

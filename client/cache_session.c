@@ -12,7 +12,6 @@
 #include <string.h>
 
 #define WAIT_MOST_MS 60000
-#define QUIET_MS 2000 /* a relay that still has frames for us does not pause that long */
 #define CLOSE_BAD_ACCESS_CODE 4401
 #define CLOSE_BAD_TABLE 4404
 
@@ -156,7 +155,6 @@ void clinic_cache_disconnected(struct clinic_cache *c, uint64_t now_ms, int clos
 	stage_close(c->stage);
 	c->stage = NULL;
 	c->level = false;
-	c->catching_up = false;
 	c->link = LINK_DOWN;
 	c->retry_at = now_ms + jittered(&c->link_backoff);
 	event_simple(c, "disconnected", reason);
@@ -180,12 +178,6 @@ bool clinic_cache_tick(struct clinic_cache *c, uint64_t now_ms)
 {
 	if (c->link == LINK_BROKEN)
 		return false;
-	/* its heartbeat would say so for certain, but may take ping_interval_s */
-	if (c->link == LINK_READY && c->catching_up && !c->stage &&
-	    now_ms >= c->heard_at + QUIET_MS) {
-		c->level = true;
-		c->catching_up = false;
-	}
 	if (!is_open(c) || now_ms < c->alive_at + c->dead_after_ms)
 		return true;
 	c->link = LINK_BROKEN;
@@ -358,8 +350,6 @@ void clinic_cache_next_action(struct clinic_cache *c, uint64_t now_ms,
 		out->wait_ms = until(c->retry_at, now_ms, out->wait_ms);
 	if (c->snapshot_wanted && !c->fetching)
 		out->wait_ms = until(c->fetch_at, now_ms, out->wait_ms);
-	if (c->link == LINK_READY && c->catching_up)
-		out->wait_ms = until(c->heard_at + QUIET_MS, now_ms, out->wait_ms);
 	if (is_open(c))
 		out->wait_ms = until(c->alive_at + c->dead_after_ms, now_ms, out->wait_ms);
 }

@@ -137,6 +137,25 @@ static bool take_entry(struct device *d, struct feed_entry *e)
 	return true;
 }
 
+/*
+ * The device has everything the relay has: say so, or it would have to wait for
+ * the next heartbeat to know.
+ */
+static void become_live(struct device *d)
+{
+	struct feed_step step = d->group->builder.step;
+	struct feed_entry *e;
+
+	if (d->state == DEVICE_LIVE)
+		return;
+	d->state = DEVICE_LIVE;
+	step.from = d->cursor;
+	step.to = d->cursor;
+	e = feed_entry_of_heartbeat(&step);
+	device_say(d, e ? frame_ref(e->frame) : NULL);
+	feed_entry_unref(e);
+}
+
 static bool take_from_ring(struct device *d, uint64_t now_ms)
 {
 	struct feed_entry *e = feed_at(d->group, d->seq);
@@ -152,7 +171,7 @@ static bool take_from_ring(struct device *d, uint64_t now_ms)
 		follow_log(d, now_ms);
 		return false;
 	}
-	d->state = DEVICE_LIVE;
+	become_live(d);
 	return false;
 }
 
@@ -191,18 +210,29 @@ static bool take_next(struct device *d, uint64_t now_ms)
 	}
 }
 
+static struct frame *next_control(struct device *d)
+{
+	struct frame *f;
+
+	if (!d->control_len)
+		return NULL;
+	f = d->control[d->control_first];
+	d->control_first = (d->control_first + 1) % CONTROL_MOST;
+	d->control_len--;
+	return f;
+}
+
 struct frame *device_next(struct device *d, uint64_t now_ms)
 {
-	if (d->control_len) {
-		struct frame *f = d->control[d->control_first];
+	struct frame *f = next_control(d);
 
-		d->control_first = (d->control_first + 1) % CONTROL_MOST;
-		d->control_len--;
+	if (f)
 		return f;
-	}
-	if (d->close_code || (!d->current && !take_next(d, now_ms)))
+	if (d->close_code)
 		return NULL;
-	return next_of_current(d);
+	if (d->current || take_next(d, now_ms))
+		return next_of_current(d);
+	return next_control(d); /* what looking for an entry gave rise to */
 }
 
 /* ---- from the feed -------------------------------------------------------------------- */

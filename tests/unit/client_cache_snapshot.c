@@ -345,16 +345,6 @@ static void knows_when_it_is_level(void **state)
 			 CLINIC_CACHE_ERR_PROTOCOL);
 }
 
-static void takes_a_quiet_link_for_level(void **state)
-{
-	struct fixture *f = *state;
-
-	assert_true(clinic_cache_tick(f->cache, f->now + 1999));
-	assert_false(clinic_cache_is_level(f->cache));
-	assert_true(clinic_cache_tick(f->cache, f->now + 2000));
-	assert_true(clinic_cache_is_level(f->cache));
-}
-
 static void retries_a_failed_fetch(void **state)
 {
 	struct fixture *f = *state;
@@ -400,7 +390,6 @@ int main(void)
 		READY(comes_back_with_jitter),
 		READY(notices_a_silent_link),
 		READY(knows_when_it_is_level),
-		READY(takes_a_quiet_link_for_level),
 		READY(retries_a_failed_fetch),
 	};
 

@@ -151,6 +151,18 @@ static void expect_nothing(struct world *w)
 	assert_null(device_next(w->device, w->now_ms));
 }
 
+/* The heartbeat that tells a device that it has everything, and no more than one. */
+static void expect_level(struct world *w)
+{
+	json_t *j = next(w, "heartbeat");
+
+	assert_int_equal(w->device->state, DEVICE_LIVE);
+	assert_string_equal(json_string_value(json_object_get(j, "from")),
+			    json_string_value(json_object_get(j, "to")));
+	json_decref(j);
+	expect_nothing(w);
+}
+
 static void say(struct world *w, const char *text)
 {
 	device_receive(w->device, text, strlen(text), w->now_ms);
@@ -179,8 +191,7 @@ static void go_live(struct world *w)
 	say_hello(w);
 	request(w, 10);
 	expect(w, "ready");
-	expect_nothing(w);
-	assert_int_equal(w->device->state, DEVICE_LIVE);
+	expect_level(w);
 }
 
 static void batches(struct world *w, int64_t from, int64_t to, int bytes)
@@ -328,7 +339,7 @@ static void a_recent_cursor_resumes_from_memory(void **state)
 	assert_int_equal(w->device->state, DEVICE_CATCH_UP);
 	expect(w, "database_change");
 	expect(w, "database_change");
-	expect_nothing(w);
+	expect_level(w);
 	assert_int_equal(w->device->state, DEVICE_LIVE);
 	assert_int_equal(w->catch_ups, 0);
 }
@@ -361,7 +372,7 @@ static void an_old_cursor_is_read_from_the_log_then_from_memory(void **state)
 	batches(w, 11, 11, 20);
 	expect(w, "heartbeat");
 	expect(w, "database_change");
-	expect_nothing(w);
+	expect_level(w);
 	assert_int_equal(w->device->state, DEVICE_LIVE);
 }
 
@@ -419,7 +430,7 @@ static void a_slow_device_lags_and_comes_back(void **state)
 	expect(w, "lagged");
 	for (int i = 0; i < 30; i++)
 		expect(w, "database_change");
-	expect_nothing(w);
+	expect_level(w);
 	assert_int_equal(w->device->state, DEVICE_LIVE);
 	assert_int_equal(w->catch_ups, 0);
 }
@@ -459,7 +470,7 @@ static void a_resync_ends_the_feed_until_asked_again(void **state)
 	request(w, 12);
 	expect(w, "ready");
 	expect(w, "database_change");
-	expect_nothing(w);
+	expect_level(w);
 }
 
 static void parts_come_whole_and_in_order(void **state)
