@@ -10,7 +10,7 @@
 #include "job_orders.h"
 #include "job_process.h"
 #include "job_snapshot.h"
-#include "log.h"
+#include "upstream.h"
 
 /* Each holds a connection and a scan of the database. */
 #define DIGESTS_MOST 4
@@ -58,6 +58,9 @@ static void on_line(void *ctx, char *line, size_t len)
 {
 	struct job *j = ctx;
 
+	/* a batch was cut for it; whoever compares waits until the live feed has brought it */
+	if (strncmp(line, "{\"cursor\"", 9) == 0)
+		upstream_ring();
 	j->done = strcmp(line, "{\"done\":true}") == 0;
 	j->events->on_line(j->ctx, line, len);
 }
