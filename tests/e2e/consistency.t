@@ -62,7 +62,7 @@ my $chaos = Consistency::Chaos->new(cluster => $clinic->cluster, relay => $relay
 	links => [@links, $server_link], seconds => $seconds, kills => $kills);
 my ($commits, $told) = (0, now());
 # A writer also counts transactions that changed nothing; the oracle does not.
-until ($chaos->is_over && $chaos->elapsed >= $seconds && $commits >= 1.1 * $least_commits) {
+until ($chaos->is_over && $chaos->elapsed >= $seconds && $commits >= 1.25 * $least_commits) {
 	$chaos->tick;
 	while (sysread($reports, my $words, 65536)) {
 		$commits += $words =~ tr/\n//;

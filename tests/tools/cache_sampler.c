@@ -6,8 +6,9 @@
  * read transaction each, the cursor and the digest of every table, and appends
  * one line per sample to OUTPUT:
  *
- *	MILLISECONDS INODE CURSOR table=ROWS:HASH table=ROWS:HASH …
+ *	MILLISECONDS FILE CURSOR table=ROWS:HASH table=ROWS:HASH …
  *
+ * FILE counts the files that were found under the name CACHE: 1, 2 …
  * Tables come in byte order. A file that did not change since the last sample
  * is looked at again only now and then. SIGTERM: prints "samples N" and ends.
  *
@@ -471,24 +472,29 @@ static void close_file(void)
 	db = NULL;
 }
 
-/* Have the file that path names now open; false while there is none. */
-static bool open_file(const char *path, ino_t *inode)
+/*
+ * Have the file that path names now open; false while there is none. The inode
+ * tells a new file: the old one's cannot be used again while it is open here.
+ */
+static bool open_file(const char *path, unsigned *files)
 {
+	static ino_t inode;
 	struct stat st;
 
 	if (stat(path, &st) < 0) {
 		close_file();
 		return false;
 	}
-	if (db && st.st_ino == *inode)
+	if (db && st.st_ino == inode)
 		return true;
 	close_file();
-	*inode = st.st_ino;
+	inode = st.st_ino;
 	if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK) {
 		close_file();
 		return false;
 	}
 	sqlite3_busy_timeout(db, 2000);
+	++*files;
 	return true;
 }
 
@@ -505,7 +511,7 @@ int main(int argc, char **argv)
 	struct text line = {0};
 	unsigned long samples = 0;
 	int version = -1, seen = -1, naps = 0;
-	ino_t inode = 0;
+	unsigned files = 0;
 	FILE *out;
 
 	if (argc != 3 || !(out = fopen(argv[2], "a"))) {
@@ -518,7 +524,7 @@ int main(int argc, char **argv)
 	while (!stopping) {
 		bool was_open = db != NULL;
 
-		if (!open_file(argv[1], &inode)) {
+		if (!open_file(argv[1], &files)) {
 			usleep(ABSENT_NAP_US);
 			continue;
 		}
@@ -533,7 +539,7 @@ int main(int argc, char **argv)
 			continue;
 		}
 		seen = version;
-		fprintf(out, "%lld %llu %s\n", milliseconds(), (unsigned long long)inode, line.bytes);
+		fprintf(out, "%lld %u %s\n", milliseconds(), files, line.bytes);
 		samples++;
 	}
 	close_file();

@@ -31,11 +31,11 @@ sub explain {
 # Every sample equals the state at its batch; no cursor goes back in one file.
 sub check {
 	my ($self, $name, $file, $oracle) = @_;
-	my ($inode, $last) = (0, 0);
+	my ($number, $last) = (0, 0);
 	open(my $in, '<', $file) or return $self->fault("$name: no samples");
 	while (my $line = <$in>) {
 		chomp $line;
-		my ($time, $now_inode, $cursor, $seen) = split / /, $line, 4;
+		my ($time, $now_number, $cursor, $seen) = split / /, $line, 4;
 		my ($batch) = $cursor =~ /^(\d+)-/;
 		my $expected = $oracle->{expected}{$cursor};
 		$self->{samples}++;
@@ -46,8 +46,8 @@ sub check {
 			$self->fault("$name at $time, $cursor: " . explain($oracle, $cursor, $seen));
 		}
 		$self->fault("$name at $time: cursor went back from batch $last to $batch")
-			if $inode == $now_inode && $batch < $last;
-		($inode, $last) = ($now_inode, $batch);
+			if $number == $now_number && $batch < $last;
+		($number, $last) = ($now_number, $batch);
 	}
 	return;
 }
