@@ -229,8 +229,8 @@ static void judge(struct link_http *http)
 	} else if (http->to_file) {
 		if (http->part.have_bytes != http->part.total_bytes)
 			set_problem(http, "the connection ended before the file did");
-		else
-			link_part_finish(&http->part);
+		else if (!link_part_finish(&http->part))
+			set_problem(http, "the file could not be written");
 	} else if (!http->complete && http->has_length) {
 		set_problem(http, "the connection ended before the answer did");
 	}

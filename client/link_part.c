@@ -138,9 +138,13 @@ bool link_part_write(struct link_part *p, const void *bytes, size_t len)
 	return true;
 }
 
-void link_part_finish(struct link_part *p)
+bool link_part_finish(struct link_part *p)
 {
+	int fd = p->fd;
+
 	unlink(p->etag_path);
+	p->fd = -1;
+	return fd < 0 || close(fd) == 0;
 }
 
 void link_part_forget(struct link_part *p)

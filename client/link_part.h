@@ -31,8 +31,13 @@ bool link_part_continue(struct link_part *p, const char *content_range);
 /* 416 with this Content-Range: true if the part is the whole file already. */
 bool link_part_was_whole(struct link_part *p, const char *content_range);
 bool link_part_write(struct link_part *p, const void *bytes, size_t len);
-/* The file is whole: it needs no resuming any more. */
-void link_part_finish(struct link_part *p);
+/*
+ * The file is whole: it needs no resuming any more, and nothing here touches it
+ * again.  It may become the cache itself, and a process that closes any
+ * descriptor of a file loses the locks SQLite holds on it.  False: what was
+ * written did not reach the file.
+ */
+bool link_part_finish(struct link_part *p) CS_CHECKED;
 /* The part cannot be resumed: begin anew next time. */
 void link_part_forget(struct link_part *p);
 void link_part_close(struct link_part *p);
