@@ -279,7 +279,8 @@ BEGIN
 		END IF;
 		RETURN;
 	END IF;
-	IF cut.changes = 0 AND NOT boundary THEN
+	-- a floor above the last batch refuses every cursor there is: an empty batch gives a good one
+	IF cut.changes = 0 AND NOT boundary AND cut.floor_batch <= coalesce(before.id, 0) THEN
 		RETURN;
 	END IF;
 
@@ -325,7 +326,8 @@ BEGIN ATOMIC
 		'SELECT %1$s AS segment, count(*) AS changes, min(l.seq) AS first_seq, max(l.seq) AS last_seq,
 			array_agg(DISTINCT l.publication) FILTER (WHERE l.op = ''r'') AS resync
 		FROM r JOIN clinic_sync.change_log_%1$s l ON l.xid >= r.lo AND l.xid < r.hi', g.id), ' UNION ALL ' ORDER BY g.id)
-	|| ') SELECT s.snapshot, t.*, d.*, EXISTS (SELECT FROM clinic_sync.log_lost) AS lost
+	|| ') SELECT s.snapshot, t.*, d.*, EXISTS (SELECT FROM clinic_sync.log_lost) AS lost,
+		(SELECT h.floor_batch FROM clinic_sync.history h) AS floor_batch
 	FROM s,
 		(SELECT sum(n.changes)::bigint AS changes, min(n.first_seq) AS first_seq, max(n.last_seq) AS last_seq,
 			array_agg(n.segment ORDER BY n.segment) FILTER (WHERE n.changes > 0) AS segments,

@@ -1,5 +1,5 @@
 -- segments, pruning, the floor, a log that overflowed
-SELECT plan(49);
+SELECT plan(51);
 
 CREATE TABLE p (id int PRIMARY KEY, t text);
 SELECT clinic_sync.publish('p');
@@ -87,8 +87,10 @@ SELECT results_eq('SELECT * FROM clinic_sync.prune(NULL, 0)', 'VALUES (1, 9::big
 SELECT is((SELECT floor_reason || ' ' || forced_prunes FROM clinic_sync.history), 'forced 1', 'counted');
 SELECT is(clinic_sync.check_cursor(:'c8'), 'too_old', 'everybody starts afresh');
 SELECT dblink_exec('long', 'COMMIT') AS done \gset
-SELECT cursor AS c9 FROM clinic_sync.make_batch(true) \gset
-SELECT is(clinic_sync.check_cursor(:'c9'), 'ok', 'from the next batch on');
+SELECT cursor AS c9, changes AS n9 FROM clinic_sync.make_batch() \gset
+SELECT is(:'n9'::text, '0', 'the next batch is cut without a change to wait for');
+SELECT is(clinic_sync.check_cursor(:'c9'), 'ok', 'and its cursor is good');
+SELECT is((SELECT batch FROM clinic_sync.make_batch()), NULL, 'once');
 
 -- a segment somebody reads is left for later, without waiting
 SELECT clinic_sync.new_segment() AS seven \gset
