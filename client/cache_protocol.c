@@ -209,7 +209,7 @@ static cs_status on_error(struct incoming *in)
 	}
 	if (code && strcmp(code, "database_unavailable") == 0) {
 		in->c->level = false;
-		}
+	}
 	event_simple(in->c, "sync_error", detail);
 	return CS_OK;
 }

@@ -32,7 +32,7 @@ struct snapshot_table {
 
 /* One file, shared by all who asked for these tables; it stays until a newer one is ready. */
 struct snapshot {
-	char *path; /* open it at once: an open file survives its deletion */
+	char *path;                        /* open it at once: an open file survives its deletion */
 	char etag[CURSOR_TEXT_BYTES + 24]; /* quotes included */
 	struct cursor cursor;
 	uint64_t bytes;

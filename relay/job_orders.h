@@ -14,7 +14,7 @@ struct job_orders {
 	const char *dsn;
 	const char *tables; /* comma list; NULL or "": all */
 	const char *path;   /* JOB_SNAPSHOT: the file to make */
-	bool rows;	    /* JOB_DIGEST: one line for each row as well */
+	bool rows;          /* JOB_DIGEST: one line for each row as well */
 };
 
 /* malloc'ed text, NULL: out of memory. */

@@ -31,8 +31,8 @@ struct job_process {
 	struct loop_watch *watch;
 	struct loop_timer deadline;
 	struct loop_timer again; /* go on after a pause */
-	struct dynbuf input;	 /* what has come and is not a whole line yet */
-	size_t taken;		 /* bytes of input given out already */
+	struct dynbuf input;     /* what has come and is not a whole line yet */
+	size_t taken;            /* bytes of input given out already */
 	const struct job_process_events *events;
 	void *ctx;
 	bool paused;

@@ -62,7 +62,7 @@ static struct {
 	size_t wait_count;
 	uint64_t next_number;
 	struct build build;
-	struct file *files; /* newest first */
+	struct file *files;     /* newest first */
 	struct loop_timer soon; /* begin a build from the loop, not from who asks */
 	uint64_t next_file;
 } shelf;
@@ -198,8 +198,7 @@ static struct snapshot_wait *take_answered(const struct build *b)
 
 static bool add_table(struct snapshot *s, const char *name, uint64_t rows)
 {
-	struct snapshot_table *tables =
-		realloc(s->tables, (s->table_count + 1) * sizeof(*tables));
+	struct snapshot_table *tables = realloc(s->tables, (s->table_count + 1) * sizeof(*tables));
 
 	if (!tables)
 		return false;
@@ -241,7 +240,6 @@ static void on_line(void *ctx, char *line, size_t len)
 		upstream_ring();
 }
 
-
 static void on_end(void *ctx)
 {
 	struct build b = shelf.build;
@@ -251,8 +249,8 @@ static void on_end(void *ctx)
 	memset(&shelf.build, 0, sizeof(shelf.build));
 	if (b.done) {
 		b.file->made_ms = clock_monotonic_ms();
-		snprintf(b.file->snapshot.etag, sizeof(b.file->snapshot.etag),
-			 "\"%lld-%016llx\"", (long long)b.file->snapshot.cursor.batch,
+		snprintf(b.file->snapshot.etag, sizeof(b.file->snapshot.etag), "\"%lld-%016llx\"",
+			 (long long)b.file->snapshot.cursor.batch,
 			 (unsigned long long)b.file->snapshot.cursor.nonce);
 		b.file->next = shelf.files;
 		shelf.files = b.file;
@@ -282,8 +280,8 @@ static struct file *file_new(const char *tables)
 	if (!f)
 		return NULL;
 	f->tables = strdup(tables);
-	if (asprintf(&f->snapshot.path, "%s/" FILE_PREFIX "%llu.sqlite",
-		     shelf.config->snapshot_dir, (unsigned long long)++shelf.next_file) < 0)
+	if (asprintf(&f->snapshot.path, "%s/" FILE_PREFIX "%llu.sqlite", shelf.config->snapshot_dir,
+		     (unsigned long long)++shelf.next_file) < 0)
 		f->snapshot.path = NULL;
 	if (f->tables && f->snapshot.path)
 		return f;
@@ -304,8 +302,8 @@ static bool build_start(struct snapshot_wait *w)
 	orders.path = f->snapshot.path;
 	text = job_orders_print(&orders);
 	if (text)
-		shelf.build.process = job_process_start(text, shelf.config->job_timeout_s,
-							&process_events, NULL);
+		shelf.build.process =
+			job_process_start(text, shelf.config->job_timeout_s, &process_events, NULL);
 	free(text);
 	if (!shelf.build.process) {
 		file_free(f);

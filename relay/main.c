@@ -52,11 +52,13 @@ static void reload(struct config *running)
 
 static enum action parse_arguments(int argc, char **argv)
 {
-	static const struct option long_options[] = {
-		{"config", required_argument, NULL, 'c'}, {"check-config", no_argument, NULL, 'C'},
-		{"show-config", no_argument, NULL, 's'},  {"version", no_argument, NULL, 'v'},
-		{"help", no_argument, NULL, 'h'},	  {"job", no_argument, NULL, 'j'},
-		{NULL, 0, NULL, 0}};
+	static const struct option long_options[] = {{"config", required_argument, NULL, 'c'},
+						     {"check-config", no_argument, NULL, 'C'},
+						     {"show-config", no_argument, NULL, 's'},
+						     {"version", no_argument, NULL, 'v'},
+						     {"help", no_argument, NULL, 'h'},
+						     {"job", no_argument, NULL, 'j'},
+						     {NULL, 0, NULL, 0}};
 	enum action action = ACTION_RUN;
 	int option;
 

@@ -48,7 +48,7 @@ static struct catcher {
 	struct slot slots[SLOT_MOST];
 	int slot_count;
 	struct catch_up *first, *last; /* waiting */
-	struct loop_timer pump; /* look at the queue from the loop, not from a callback */
+	struct loop_timer pump;        /* look at the queue from the loop, not from a callback */
 	bool started;
 } catcher;
 

@@ -20,7 +20,7 @@ struct pg_conn;
 struct pq_table {
 	char *relation; /* for SQL: qualified and quoted */
 	struct schema *schema;
-	char *query;	      /* rows, canonical texts in the schema's column order */
+	char *query;          /* rows, canonical texts in the schema's column order */
 	char *oversize_query; /* keys of the rows that query leaves out; NULL: none can be */
 };
 

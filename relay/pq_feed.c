@@ -18,8 +18,17 @@
 #define PAGE_ROWS "5000"
 
 /* Columns of the queries below. */
-enum { COL_BATCH, COL_CURSOR, COL_TIME, COL_EVENT, COL_TABLE, COL_OPERATION, COL_KEY, COL_DATA,
-       COL_ORIGIN };
+enum {
+	COL_BATCH,
+	COL_CURSOR,
+	COL_TIME,
+	COL_EVENT,
+	COL_TABLE,
+	COL_OPERATION,
+	COL_KEY,
+	COL_DATA,
+	COL_ORIGIN
+};
 
 static const char feed_sql[] =
 	"SELECT batch, cursor, created_at, event, relation, operation, key, data, origin"

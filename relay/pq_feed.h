@@ -32,14 +32,14 @@ struct pq_feed {
 	const struct pq_feed_sink *sink;
 	void *ctx;
 	struct cursor cursor; /* last batch given */
-	int64_t limit;	      /* last batch that may be given */
+	int64_t limit;        /* last batch that may be given */
 
 	uint64_t batches; /* given in this page */
 	uint64_t changes; /* given since the last end of a batch */
-	bool open;	  /* in the middle of a batch */
+	bool open;        /* in the middle of a batch */
 	char refused[32];
 	struct upstream_batch giant; /* changes 0: none */
-	char resync[16384];	     /* of giant */
+	char resync[16384];          /* of giant */
 };
 
 /* Ask for one page after f->cursor; ends with on_page unless the link goes down first. */

@@ -39,12 +39,12 @@ struct pq_link {
 	PGconn *conn;
 	unsigned host_turn; /* which host of several is tried first */
 	struct loop_watch *watch;
-	ino_t watched; /* socket behind watch */
+	ino_t watched;           /* socket behind watch */
 	struct loop_timer timer; /* connect deadline, or the next try */
 	struct loop_timer again; /* go on after a pause */
 	struct backoff backoff;
 	bool complained; /* the log already says that it cannot connect */
-	bool quiet; /* we close it ourselves, and nothing is wrong */
+	bool quiet;      /* we close it ourselves, and nothing is wrong */
 
 	pq_row_fn on_row;
 	pq_done_fn on_done; /* not NULL: busy */
@@ -53,7 +53,7 @@ struct pq_link {
 	bool warned;
 	bool paused;
 
-	int depth; /* callbacks on the stack */
+	int depth;   /* callbacks on the stack */
 	bool doomed; /* freed inside one of them */
 };
 

@@ -28,9 +28,9 @@ struct pq_link_events {
 struct pq_answer {
 	const struct pg_result *result; /* the last one; valid during the call */
 	bool ok;
-	bool warned;	      /* the server sent a WARNING: a commit is not proven */
-	char sqlstate[6];     /* "" when ok */
-	char message[256];    /* primary message only: detail and context may hold row data */
+	bool warned;       /* the server sent a WARNING: a commit is not proven */
+	char sqlstate[6];  /* "" when ok */
+	char message[256]; /* primary message only: detail and context may hold row data */
 };
 
 /*
@@ -62,8 +62,8 @@ typedef void (*pq_done_fn)(void *ctx, const struct pq_answer *answer);
  * itself and memory holds one at a time.  The link must be up and not busy.
  * on_done comes once unless the link goes down first.
  */
-void pq_link_query(struct pq_link *l, const char *sql, int param_count,
-		   const char *const *params, pq_row_fn on_row, pq_done_fn on_done, void *ctx);
+void pq_link_query(struct pq_link *l, const char *sql, int param_count, const char *const *params,
+		   pq_row_fn on_row, pq_done_fn on_done, void *ctx);
 
 /* Neither rows nor notifications are read while paused. Nothing happens unless it is up. */
 void pq_link_pause(struct pq_link *l);

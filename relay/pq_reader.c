@@ -101,8 +101,7 @@ static void round_end(void)
 	reader.in_round = false;
 	if (!reader.link)
 		return; /* stopped by a callback */
-	reader.false_alarms =
-		reader.by_bell && !reader.round_batches ? reader.false_alarms + 1 : 0;
+	reader.false_alarms = reader.by_bell && !reader.round_batches ? reader.false_alarms + 1 : 0;
 	reader.by_bell = false;
 	loop_timer_set(&reader.poll, (uint32_t)reader.owner.config->poll_interval_ms, round_begin,
 		       NULL);
@@ -120,8 +119,8 @@ static void round_fail(const struct pq_answer *answer, const char *what)
 	else if (strcmp(answer->sqlstate, "42501") == 0)
 		hint = "; has clinic_sync.grant_relay() been called for this role?";
 	if (strcmp(reader.complained, answer->sqlstate) != 0)
-		log_error("database (live): %s: %s (%s)%s", what, answer->message,
-			  answer->sqlstate, hint);
+		log_error("database (live): %s: %s (%s)%s", what, answer->message, answer->sqlstate,
+			  hint);
 	snprintf(reader.complained, sizeof(reader.complained), "%s", answer->sqlstate);
 	set_live(false);
 	reader.rung = false;

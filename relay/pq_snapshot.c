@@ -57,9 +57,8 @@ static cs_status copy_query(PGconn *conn, const char *query, struct snapshot_fil
 	}
 	r = PQexec(conn, sql.data);
 	dynbuf_free(&sql);
-	status = PQresultStatus(r) == PGRES_COPY_OUT
-			 ? take_rows(conn, file, columns, add_row, err)
-			 : pq_cut_fail(conn, "COPY", err);
+	status = PQresultStatus(r) == PGRES_COPY_OUT ? take_rows(conn, file, columns, add_row, err)
+						     : pq_cut_fail(conn, "COPY", err);
 	PQclear(r);
 	if (status != CS_OK)
 		return status;
@@ -100,8 +99,8 @@ static cs_status copy_table(struct pq_cut *cut, const struct pq_table *t,
 		status = copy_query(cut->conn, t->query, file, (int)t->schema->column_count,
 				    add_table_row, &inner);
 	if (status == CS_OK && t->oversize_query)
-		status = copy_query(cut->conn, t->oversize_query, file, 1, add_oversize_key,
-				    &inner);
+		status =
+			copy_query(cut->conn, t->oversize_query, file, 1, add_oversize_key, &inner);
 	if (status == CS_OK)
 		status = snapshot_file_end_table(file, &rows, &inner);
 	if (status != CS_OK)
@@ -134,8 +133,8 @@ cs_status pq_snapshot_job(const struct job_orders *orders, uint64_t *bytes, bool
 {
 	struct pq_cut cut;
 	char part[4096];
-	cs_status status = pq_cut_open(orders->dsn, "snapshot", orders->tables, &cut, no_such_table,
-				       err);
+	cs_status status =
+		pq_cut_open(orders->dsn, "snapshot", orders->tables, &cut, no_such_table, err);
 
 	if (status != CS_OK)
 		return status;

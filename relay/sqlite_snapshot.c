@@ -26,7 +26,7 @@ struct snapshot_file {
 	sqlite3 *db;
 	char *path;
 	const struct schema *schema; /* of the table being filled */
-	uint64_t rows;		     /* in it so far */
+	uint64_t rows;               /* in it so far */
 	sqlite3_stmt *insert;
 	sqlite3_stmt *insert_exact;
 	sqlite3_stmt *insert_oversize;
@@ -97,10 +97,9 @@ cs_status snapshot_file_create(const char *path, struct snapshot_file **out, str
 		status = cs_fail(err, CS_ERR_STORE, "snapshot file: %s", strerror(errno));
 		goto fail;
 	}
-	if (sqlite3_open_v2(path, &f->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
-				    SQLITE_OPEN_NOMUTEX,
-			    NULL) !=
-	    SQLITE_OK) {
+	if (sqlite3_open_v2(path, &f->db,
+			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+			    NULL) != SQLITE_OK) {
 		status = fail(f, "open", err);
 		goto fail;
 	}
@@ -176,7 +175,8 @@ cs_status snapshot_file_begin_table(struct snapshot_file *f, const struct schema
 	return status;
 }
 
-/* The key object as the wire writes it: canonical literals of boolean and int bare, else strings. */
+/* The key object as the wire writes it: canonical literals of boolean and int bare, else strings.
+ */
 static bool make_key(struct snapshot_file *f, const struct copy_field *fields)
 {
 	const struct schema *s = f->schema;
@@ -294,7 +294,8 @@ cs_status snapshot_file_end_table(struct snapshot_file *f, uint64_t *rows, struc
 	return status;
 }
 
-/* ---- the end ---------------------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------------------------------
+ */
 
 static cs_status add_meta(struct snapshot_file *f, const char *cursor, struct cs_error *err)
 {

@@ -42,7 +42,7 @@ struct upstream_batch {
 	struct cursor cursor;
 	char time[CLOCK_TEXT_BYTES]; /* when it was cut, by the server's clock */
 	uint64_t changes;
-	bool boundary;	    /* end the frame here */
+	bool boundary;      /* end the frame here */
 	const char *resync; /* comma list of tables that were published, unpublished or rewritten;
 			       NULL: none */
 };
@@ -99,18 +99,18 @@ void upstream_resume(void);
 
 struct upstream_status {
 	bool connected;
-	uint64_t proven_ms;	   /* monotonic time of the last proven round trip; 0: never */
-	uint64_t notified_ms;	   /* ... of the last notification this relay sent itself; 0: never */
-	struct cursor cursor;	   /* batch 0: none yet */
+	uint64_t proven_ms;   /* monotonic time of the last proven round trip; 0: never */
+	uint64_t notified_ms; /* ... of the last notification this relay sent itself; 0: never */
+	struct cursor cursor; /* batch 0: none yet */
 	char batch_time[CLOCK_TEXT_BYTES]; /* of the last batch that came; "" none yet */
-	char server_version[32];   /* "15.14"; "" before the first connect */
+	char server_version[32];           /* "15.14"; "" before the first connect */
 	uint64_t connects;
 	uint64_t doorbells;
 	uint64_t rounds;
 	uint64_t batches;
 	uint64_t changes;
-	uint64_t unproven;	   /* commits that answered with a warning */
-	size_t catch_ups;	   /* running and waiting */
+	uint64_t unproven; /* commits that answered with a warning */
+	size_t catch_ups;  /* running and waiting */
 	uint64_t catch_up_changes;
 };
 void upstream_get_status(struct upstream_status *out);

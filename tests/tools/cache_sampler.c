@@ -171,7 +171,8 @@ static void table_prepare(struct table *t)
 
 	text_add(&sql, from, strlen(from));
 	sqlite3_free(from);
-	if (sqlite3_prepare_v3(db, sql.bytes, -1, SQLITE_PREPARE_PERSISTENT, &t->rows, NULL) != SQLITE_OK)
+	if (sqlite3_prepare_v3(db, sql.bytes, -1, SQLITE_PREPARE_PERSISTENT, &t->rows, NULL) !=
+	    SQLITE_OK)
 		die(sql.bytes);
 	free(sql.bytes);
 }
@@ -179,7 +180,8 @@ static void table_prepare(struct table *t)
 static void table_load(struct table *t, const char *name, const char *schema)
 {
 	json_error_t error;
-	json_t *object = json_loads(schema, 0, &error), *columns = json_object_get(object, "columns");
+	json_t *object = json_loads(schema, 0, &error),
+	       *columns = json_object_get(object, "columns");
 	json_t *key = json_object_get(object, "key");
 
 	if (!object || json_array_size(columns) == 0 || json_array_size(columns) > MOST_COLUMNS)
@@ -261,10 +263,12 @@ static int print_float(double x, bool single, char *out, size_t room)
 	digits[n] = '\0';
 	if (exponent < -4 || exponent >= (single ? 6 : 15))
 		return snprintf(out, room, "%s%c%s%se%c%02d", x < 0 ? "-" : "", digits[0],
-				n > 1 ? "." : "", digits + 1, exponent < 0 ? '-' : '+', abs(exponent));
+				n > 1 ? "." : "", digits + 1, exponent < 0 ? '-' : '+',
+				abs(exponent));
 	len = snprintf(out, room, "%s", x < 0 ? "-" : "");
 	if (exponent < 0)
-		return len + snprintf(out + len, room - len, "0.%.*s%s", -exponent - 1, "0000", digits);
+		return len +
+		       snprintf(out + len, room - len, "0.%.*s%s", -exponent - 1, "0000", digits);
 	if (n <= exponent + 1)
 		return len + snprintf(out + len, room - len, "%s%.*s", digits, exponent + 1 - n,
 				      "00000000000000000000");
@@ -298,7 +302,8 @@ static void print_value(sqlite3_stmt *s, int i, const struct column *c, struct t
 	else if (type == SQLITE_INTEGER)
 		len = snprintf(buffer, sizeof(buffer), "%lld", sqlite3_column_int64(s, i));
 	else if (type == SQLITE_FLOAT && strcmp(c->class, "decimal") == 0)
-		len = snprintf(buffer, sizeof(buffer), "%.*f", c->scale, sqlite3_column_double(s, i));
+		len = snprintf(buffer, sizeof(buffer), "%.*f", c->scale,
+			       sqlite3_column_double(s, i));
 	else if (type == SQLITE_FLOAT)
 		len = print_float(sqlite3_column_double(s, i), c->single, buffer, sizeof(buffer));
 	else if (type == SQLITE_BLOB)
@@ -355,8 +360,7 @@ static void exacts_load(void)
 		e->value = copied((const char *)sqlite3_column_text(s, 2));
 		e->key = grown(NULL, (json_object_size(key) + 1) * sizeof(char *));
 		e->key_count = 0;
-		json_object_foreach (key, name, v)
-			e->key[e->key_count++] = canonical_of_json(v);
+		json_object_foreach(key, name, v) e->key[e->key_count++] = canonical_of_json(v);
 		json_decref(key);
 	}
 	sqlite3_finalize(s);

@@ -46,8 +46,8 @@ struct flow {
 };
 
 struct link {
-	int fd[2];	       /* 0: client, 1: server; -1: slot free */
-	struct flow *flow[2];  /* flow[i] carries what was read from fd[i] */
+	int fd[2];            /* 0: client, 1: server; -1: slot free */
+	struct flow *flow[2]; /* flow[i] carries what was read from fd[i] */
 };
 
 static struct link links[MOST_LINKS];
@@ -278,7 +278,8 @@ static bool turn(void)
 			short events = wanted(&links[i], s);
 
 			/* Nothing wanted: leave the fd out, or a hang-up would spin. */
-			p[n] = (struct pollfd){.fd = events ? links[i].fd[s] : -1, .events = events};
+			p[n] = (struct pollfd){.fd = events ? links[i].fd[s] : -1,
+					       .events = events};
 			owner[n] = &links[i];
 			side[n] = s;
 			waiting |= !flow_is_empty(links[i].flow[s]) && delay_ms > 0;

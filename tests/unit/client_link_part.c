@@ -68,7 +68,8 @@ static void resumes_with_the_same_etag(void **state)
 	assert_true(link_part_write(&part, "efghij", 6));
 	assert_int_equal(part.have_bytes, part.total_bytes);
 	assert_true(link_part_finish(&part));
-	/* an open descriptor of what becomes the cache would cost SQLite its locks when it is closed */
+	/* an open descriptor of what becomes the cache would cost SQLite its locks when it is
+	 * closed */
 	assert_int_equal(part.fd, -1);
 	link_part_close(&part);
 	assert_int_equal(access(p->etag_path, F_OK), -1);

@@ -112,7 +112,8 @@ static void syntax(void **state)
 	char longest[9000];
 
 	(void)state;
-	snprintf(text, sizeof(text), "\xef\xbb\xbf# comment\r\n\r\n   \r\n%s# port = 1\r\n", good_text);
+	snprintf(text, sizeof(text), "\xef\xbb\xbf# comment\r\n\r\n   \r\n%s# port = 1\r\n",
+		 good_text);
 	assert_int_equal(load(text, strlen(text), &c, &err), CS_OK);
 	assert_int_equal(c.port, 8080);
 	refused("port", ":4: expected key = value");
@@ -135,13 +136,21 @@ static void syntax(void **state)
 
 static void numbers(void **state)
 {
-	static const char *const wrong[] = {"port = -1",	"port = 65536",	     "port = 0x10",
-					    "port = 1e3",	"port = ",	     "port = 8080 # x",
-					    "port = 80 80",	"port = 99999999999999999999",
-					    "port = 1kB",	"ping_interval_s = 0",
-					    "max_devices = 0",	"ring_bytes = 1TB",
+	static const char *const wrong[] = {"port = -1",
+					    "port = 65536",
+					    "port = 0x10",
+					    "port = 1e3",
+					    "port = ",
+					    "port = 8080 # x",
+					    "port = 80 80",
+					    "port = 99999999999999999999",
+					    "port = 1kB",
+					    "ping_interval_s = 0",
+					    "max_devices = 0",
+					    "ring_bytes = 1TB",
 					    "ring_bytes = 9223372036854775807GB",
-					    "ring_bytes = -1",	"snapshot_max_age_s = -1"};
+					    "ring_bytes = -1",
+					    "snapshot_max_age_s = -1"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
@@ -209,8 +218,10 @@ static void secrets(void **state)
 	refused("", "only visible ASCII");
 	write_file(code_path, "sixteen-chars-or-more\n", 22, 0600);
 	/* a password in a file that everybody may read, and never in an error */
-	snprintf(text, sizeof(text), "dsn = dbname=x password=hunter2\naccess_code_file = %s\n"
-		 "snapshot_dir = %s/snap\n", code_path, dir);
+	snprintf(text, sizeof(text),
+		 "dsn = dbname=x password=hunter2\naccess_code_file = %s\n"
+		 "snapshot_dir = %s/snap\n",
+		 code_path, dir);
 	write_file(conf_path, text, strlen(text), 0644);
 	memset(&err, 0, sizeof(err));
 	assert_int_equal(config_load(conf_path, &c, &err), CS_ERR_CONFIG);
