@@ -5,9 +5,10 @@ use warnings;
 
 sub new { my ($class) = @_; return bless {samples => 0, cursors => {}, faults => []}, $class }
 
+# The first few are told in full.
 sub fault {
 	my ($self, $text) = @_;
-	push @{$self->{faults}}, $text if @{$self->{faults}} < 20;
+	push @{$self->{faults}}, ref $text ? $text->() : $text if @{$self->{faults}} < 20;
 	$self->{fault_count}++;
 	return;
 }
@@ -43,7 +44,7 @@ sub check {
 		if (!defined $expected) {
 			$self->fault("$name at $time: $cursor is no batch of this server");
 		} elsif ($expected ne $seen) {
-			$self->fault("$name at $time, $cursor: " . explain($oracle, $cursor, $seen));
+			$self->fault(sub { "$name at $time, $cursor: " . explain($oracle, $cursor, $seen) });
 		}
 		$self->fault("$name at $time: cursor went back from batch $last to $batch")
 			if $number == $now_number && $batch < $last;
