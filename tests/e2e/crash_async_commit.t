@@ -17,10 +17,10 @@ my $relay = $clinic->relay;
 my $device = $clinic->device('a');
 $clinic->caches_equal('first sync');
 
-for my $round (1 .. 4) {
+for my $round (1 .. 8) {
 	my @writers = start_async_writers($clinic, 3);
 	my $batch = $device->batch;
-	$device->wait_batch($batch + 3 + 5 * $round);
+	$device->wait_batch($batch + 3 + 2 * $round);
 	$clinic->cluster->crash;
 	$_->wait_exit for @writers;
 	my $seen = $device->query('SELECT "userId", details FROM user_activity_log
