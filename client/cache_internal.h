@@ -6,8 +6,8 @@
  *	frame     one frame, one SQLite transaction, the cursor  cache_frame.c
  *	apply     one change, one row                            cache_apply.c
  *	snapshot  a whole file comes in                          cache_snapshot.c, cache_merge.c
- *	store     the file itself: connection, meta, tables      cache_store.c, cache_meta.c,
- *cache_table.c
+ *	store     the file itself: connection, meta, tables,     cache_store.c, cache_meta.c,
+ *	          what lies beside it                            cache_table.c, cache_beside.c
  *
  * Calls go downwards only.  The invariant of the file, at every moment another
  * process can look: its tables equal the server at the cursor in its meta table.
@@ -103,6 +103,7 @@ struct clinic_cache {
 
 	/* the file; db is NULL while there is none */
 	sqlite3 *db;
+	uint64_t wal_inode; /* of its -wal; 0: not known */
 	struct table_set tables;
 	struct statement statements[CACHE_STATEMENTS_MOST];
 	uint64_t statement_clock;
@@ -155,6 +156,14 @@ void store_rollback(sqlite3 *db);
 /* True if the file at db's path is no longer the one that is open. */
 bool store_moved(sqlite3 *db);
 bool store_table_exists(sqlite3 *db, const char *schema, const char *table);
+
+/* ---- the files beside a database: cache_beside.c ------------------------------------------ */
+
+/* Inode of the -wal of path; 0: there is none. */
+uint64_t beside_wal_inode(const char *path);
+bool beside_has_wal(const char *path);
+/* Remove what SQLite kept beside path: only when the file itself is not there (any more). */
+void beside_remove(const char *path);
 
 /* ---- meta: cache_meta.c ----------------------------------------------------------------- */
 
@@ -294,6 +303,8 @@ struct stage_label *stage_label(struct stage *s);
 /* Open the cache's file if it exists and read what it says of itself. */
 cs_status cache_open_file(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
 void cache_close_file(struct clinic_cache *c);
+/* If the file was moved, deleted or replaced: let go of it and of what it left beside itself. */
+bool cache_file_moved(struct clinic_cache *c);
 /* Make the fetched file the cache, or bring its content into the one that exists. */
 cs_status snapshot_apply(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
 /* The content of the snapshot at path replaces ours in one transaction. */

@@ -324,7 +324,8 @@ static cs_status copy_side_tables(struct merge *m)
 			  "INSERT INTO main.clinic_sync_oversize(\"table\", key)"
 			  " SELECT \"table\", key FROM snapshot.clinic_sync_oversize;"
 			  "DELETE FROM main.clinic_sync_meta"
-			  " WHERE key IN ('format', 'cursor', 'created_at', 'last_frame_at');"
+			  " WHERE key IN ('format', 'cursor', 'created_at', 'last_frame_at',"
+			  " 'fresh_wanted');"
 			  "INSERT INTO main.clinic_sync_meta(key, value)"
 			  " SELECT key, value FROM snapshot.clinic_sync_meta"
 			  " WHERE key IN ('format', 'cursor', 'created_at')",

@@ -83,6 +83,7 @@ static cs_status read_file(struct clinic_cache *c, struct cs_error *err)
 {
 	char format[16];
 	char device_id[65];
+	char fresh[8];
 	cs_status st;
 
 	if (!store_table_exists(c->db, "main", "clinic_sync_meta"))
@@ -96,6 +97,10 @@ static cs_status read_file(struct clinic_cache *c, struct cs_error *err)
 		strcpy(c->device_id, device_id);
 	if (st == CS_OK)
 		st = meta_get(c->db, "main", "cursor", c->cursor, sizeof(c->cursor), err);
+	if (st == CS_OK)
+		st = meta_get(c->db, "main", "fresh_wanted", fresh, sizeof(fresh), err);
+	if (st == CS_OK && fresh[0])
+		c->fresh_wanted = true;
 	if (st == CS_OK)
 		st = tables_load(c->db, &c->tables, err);
 	if (st != CS_ERR_DIVERGED)
@@ -117,6 +122,7 @@ cs_status cache_open_file(struct clinic_cache *c, struct cs_error *err)
 	st = store_open(c->path, SQLITE_OPEN_READWRITE, &c->db, err);
 	if (st == CS_OK)
 		st = read_file(c, err);
+	c->wal_inode = st == CS_OK ? beside_wal_inode(c->path) : 0;
 	if (st != CS_OK)
 		cache_close_file(c);
 	return st;
@@ -129,6 +135,19 @@ void cache_close_file(struct clinic_cache *c)
 	sqlite3_close(c->db);
 	c->db = NULL;
 	c->cursor[0] = '\0';
+}
+
+bool cache_file_moved(struct clinic_cache *c)
+{
+	uint64_t wal_inode = c->wal_inode;
+
+	if (!c->db || !store_moved(c->db))
+		return false;
+	cache_close_file(c);
+	/* a file that came with a -wal of its own keeps it */
+	if (wal_inode && beside_wal_inode(c->path) == wal_inode)
+		beside_remove(c->path);
+	return true;
 }
 
 /* ---- opening ---------------------------------------------------------------------------- */
@@ -280,6 +299,7 @@ clinic_cache_status clinic_cache_open(const char *path, const struct clinic_cach
 		goto fail;
 	/* from a process that died while it made one ready */
 	unlink(c->ready_path);
+	beside_remove(c->ready_path);
 	st = cache_open_file(c, &why);
 	if (st == CS_OK)
 		st = remember(c, &why);

@@ -113,9 +113,8 @@ static cs_status stage_part(struct incoming *in, const char *from, const char *t
 
 static cs_status file_still_there(struct incoming *in)
 {
-	if (in->c->db && !store_moved(in->c->db))
+	if (!cache_file_moved(in->c) && in->c->db)
 		return CS_OK;
-	cache_close_file(in->c);
 	return cs_fail(in->err, CS_ERR_STORE, "the cache file was moved or deleted");
 }
 

@@ -49,8 +49,10 @@ void session_want_fresh(struct clinic_cache *c, uint64_t now_ms)
 			  &count, NULL) != CS_OK)
 		return;
 	snprintf(text, sizeof(text), "%lld", (long long)count + 1);
-	/* the event was told in any case */
-	if (meta_set(c->db, "diverged", text, NULL) != CS_OK)
+	/* the file remembers it too, should this process end first; the event was told in any case
+	 */
+	if (meta_set(c->db, "fresh_wanted", "1", NULL) != CS_OK ||
+	    meta_set(c->db, "diverged", text, NULL) != CS_OK)
 		store_rollback(c->db);
 }
 
@@ -310,8 +312,7 @@ static bool file_is_open(struct clinic_cache *c, uint64_t now_ms)
 {
 	struct cs_error err = {0};
 
-	if (c->db && store_moved(c->db))
-		cache_close_file(c);
+	(void)cache_file_moved(c);
 	if (c->db || cache_open_file(c, &err) == CS_OK)
 		return true;
 	c->retry_at = now_ms + jittered(&c->link_backoff);

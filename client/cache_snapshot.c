@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 static cs_status unusable(const char *what, struct cs_error *err)
@@ -37,6 +38,23 @@ static cs_status check_objects(sqlite3 *db, struct cs_error *err)
 
 	if (st == CS_OK && others)
 		return unusable("it has more than tables and indexes", err);
+	return st;
+}
+
+/* No page is damaged; a count of rows may come from an index, and would not show it. */
+static cs_status check_pages(sqlite3 *db, struct cs_error *err)
+{
+	sqlite3_stmt *stmt;
+	cs_status st = store_prepare(db, "PRAGMA main.quick_check(1)", &stmt, err);
+	const char *verdict = NULL;
+
+	if (st != CS_OK)
+		return st;
+	if (sqlite3_step(stmt) == SQLITE_ROW)
+		verdict = (const char *)sqlite3_column_text(stmt, 0);
+	if (!verdict || strcmp(verdict, "ok") != 0)
+		st = unusable("it is damaged", err);
+	sqlite3_finalize(stmt);
 	return st;
 }
 
@@ -69,11 +87,18 @@ static cs_status check_table(sqlite3 *db, const struct schema *schema, int64_t r
 	int64_t found = -1;
 	cs_status st;
 
-	for (size_t i = 0; i < schema->column_count; i++)
-		if (sqlite3_table_column_metadata(db, "main", schema->table,
-						  schema->columns[i].name, NULL, NULL, NULL, NULL,
-						  NULL) != SQLITE_OK)
+	for (size_t i = 0; i < schema->column_count; i++) {
+		const struct schema_column *column = &schema->columns[i];
+		const char *type;
+		int in_key;
+
+		if (sqlite3_table_column_metadata(db, "main", schema->table, column->name, &type,
+						  NULL, NULL, &in_key, NULL) != SQLITE_OK)
 			return unusable("a table or column is missing", err);
+		if (!type || strcasecmp(type, schema_sqlite_type(column->class)) != 0 ||
+		    (in_key != 0) != (column->key_position >= 0))
+			return unusable("a column is not what the table's schema says", err);
+	}
 	sql = sqlite3_mprintf("SELECT count(*) FROM main.\"%w\"", schema->table);
 	if (!sql)
 		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
@@ -108,7 +133,8 @@ static cs_status check_tables(struct clinic_cache *c, sqlite3 *db, struct cs_err
 		if (st == CS_OK)
 			st = check_table(db, schema, sqlite3_column_int64(stmt, 2), err);
 		schema_free(schema);
-		wanted++;
+		if (++wanted > CACHE_TABLES_MOST && st == CS_OK)
+			st = unusable("it has too many tables", err);
 	}
 	if (st == CS_OK && rc != SQLITE_DONE)
 		st = store_fail(db, "read the snapshot", err);
@@ -126,6 +152,8 @@ static cs_status check(struct clinic_cache *c, struct cs_error *err)
 	if (st != CS_OK)
 		return st;
 	st = check_objects(db, err);
+	if (st == CS_OK)
+		st = check_pages(db, err);
 	if (st == CS_OK)
 		st = check_meta(db, err);
 	if (st == CS_OK)
@@ -155,14 +183,18 @@ static cs_status sign_file(struct clinic_cache *c, struct cs_error *err)
 
 	if (st != CS_OK)
 		return st;
-	st = store_exec(db, "BEGIN IMMEDIATE", err);
+	/* what else it says of itself is not for it to say */
+	st = store_exec(db,
+			"BEGIN IMMEDIATE; DELETE FROM main.clinic_sync_meta"
+			" WHERE key NOT IN ('format', 'cursor', 'created_at')",
+			err);
 	if (st == CS_OK)
 		st = snapshot_sign(c, db, err);
 	if (st == CS_OK)
 		st = store_exec(db, "COMMIT", err);
-	/* the last connection brings the WAL into the file and removes it */
-	if (sqlite3_close(db) != SQLITE_OK && st == CS_OK)
-		st = unusable("it could not be closed", err);
+	/* the last connection brings the WAL into the file and removes it, if it can */
+	if ((sqlite3_close(db) != SQLITE_OK || beside_has_wal(c->ready_path)) && st == CS_OK)
+		st = unusable("it could not be completed, the disk may be full", err);
 	return st;
 }
 
@@ -200,6 +232,9 @@ static cs_status put_in_place(struct clinic_cache *c, struct cs_error *err)
 
 	if (st != CS_OK)
 		return st;
+	/* of a cache that was deleted: its -wal would be played into this one */
+	if (access(c->path, F_OK) != 0)
+		beside_remove(c->path);
 	/* link() refuses to replace, on every file system; the second name goes afterwards */
 	if (link(c->ready_path, c->path) != 0) {
 		if (errno == EEXIST)
@@ -235,6 +270,9 @@ static cs_status use(struct clinic_cache *c, struct cs_error *err)
 	}
 	if (st == CS_OK && !c->db)
 		st = cache_open_file(c, err);
+	if (st == CS_OK && !c->db)
+		st = cs_fail(err, CS_ERR_STORE,
+			     "the cache file comes and goes, or is a broken link");
 	return st == CS_OK ? merge_snapshot(c, c->ready_path, err) : st;
 }
 
@@ -242,8 +280,8 @@ cs_status snapshot_apply(struct clinic_cache *c, struct cs_error *err)
 {
 	cs_status st;
 
-	if (c->db && store_moved(c->db))
-		cache_close_file(c);
+	(void)cache_file_moved(c);
+	beside_remove(c->ready_path);
 	if (rename(c->part_path, c->ready_path) != 0)
 		return cs_fail(err, CS_ERR_STORE,
 			       "the fetched snapshot is not where it should be: %s",
@@ -251,5 +289,6 @@ cs_status snapshot_apply(struct clinic_cache *c, struct cs_error *err)
 	st = use(c, err);
 	/* good or bad, it is used up; what the driver knows of the part goes with it */
 	unlink(c->ready_path);
+	beside_remove(c->ready_path);
 	return st;
 }

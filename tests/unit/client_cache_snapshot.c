@@ -206,6 +206,21 @@ static void refuses_a_file_with_rows_of_unknown_origin(void **state)
 	assert_int_equal(next(f, &todo), CLINIC_CACHE_STOP);
 }
 
+/* The page with the rows of people; the pages of its indexes, which can be counted, stay. */
+static void damage_rows(struct fixture *f)
+{
+	long page =
+		atol(query(f->part, "SELECT rootpage FROM sqlite_schema WHERE name = 'people'"));
+	FILE *file = fopen(f->part, "r+");
+
+	assert_non_null(file);
+	assert_int_equal(fseek(file, (page - 1) * 4096 + 4000, SEEK_SET), 0);
+	assert_int_equal(fwrite("\xff\xff\xff\xff\xff\xff\xff\xff", 1, 8, file), 8);
+	assert_int_equal(fseek(file, (page - 1) * 4096 + 8, SEEK_SET), 0);
+	assert_int_equal(fwrite("\xff\xff\xff\xff", 1, 4, file), 4);
+	fclose(file);
+}
+
 static void refuses_a_snapshot_that_lies(void **state)
 {
 	static const char *const lies[] = {
@@ -216,6 +231,11 @@ static void refuses_a_snapshot_that_lies(void **state)
 		"DROP TABLE clinic_sync_exact",
 		"ALTER TABLE people DROP COLUMN seen",
 		"UPDATE clinic_sync_table SET schema = '{}' WHERE name = 'bills'",
+		"DROP TABLE people; CREATE TABLE people(id TEXT, login TEXT, score REAL, seen "
+		"INTEGER);"
+		"INSERT INTO people(id) VALUES('p1'), ('p2')",
+		"DROP TABLE bills; CREATE TABLE bills(id INTEGER PRIMARY KEY, amount NUMERIC);"
+		"INSERT INTO bills VALUES(1, 2)",
 		"CREATE VIEW v AS SELECT 1",
 		"CREATE TRIGGER t AFTER INSERT ON bills BEGIN DELETE FROM people; END",
 	};
@@ -235,6 +255,9 @@ static void refuses_a_snapshot_that_lies(void **state)
 	fetch(f, C1, NULL);
 	exec_sql(f->part, "PRAGMA user_version = 1");
 	assert_int_equal(truncate(f->part, 5000), 0);
+	assert_int_not_equal(fetched(f), CLINIC_CACHE_OK);
+	fetch(f, C1, NULL);
+	damage_rows(f);
 	assert_int_not_equal(fetched(f), CLINIC_CACHE_OK);
 	fetch(f, C1, NULL);
 	assert_int_equal(fetched(f), CLINIC_CACHE_OK);
