@@ -179,6 +179,49 @@ versions()
 	grep -rnE '"version":"[0-9.]+"' docs/protocol.md | grep -v "\"$version\"" || true
 }
 
+# docs/architecture.md names every source file; a header goes with its .c.
+file_map()
+{
+	local file stem
+	for file in $(files 'extension/*.[ch]' 'common/*.[ch]' 'relay/*.[ch]' 'client/*.[ch]' \
+		'sql/*.sql' 'sql/parts/*.sql'); do
+		stem=${file##*/}
+		[ "${file%.h}" = "$file" ] || [ ! -f "${file%.h}.c" ] || stem=${stem%.h}.c
+		grep -qE "[\`/]$stem\`" docs/architecture.md || echo "$file is not in docs/architecture.md"
+	done
+}
+
+# Name and default of the relay's options, as the program, the manual page
+# and the sample file have them. Sizes become bytes; what depends on the
+# machine or has no default is compared by name only.
+relay_options()
+{
+	sed -n 's/^#\{0,1\}\([a-z_]*\) = *\(.*\)$/\1 \2/p' |
+		sed -E 's/^(dsn|dsn_file|access_code_file|relay_name) .*/\1/' |
+		awk '$2 ~ /^[0-9]+kB$/ { $2 = $2 * 1024 } $2 ~ /^[0-9]+MB$/ { $2 = $2 * 1048576 } { print }' |
+		sort
+}
+
+option_docs()
+{
+	local dir program said
+	program=$build/bin/clinic-relay
+	[ -x "$program" ] || { echo "no $program"; return 1; }
+	dir=$(mktemp -d)
+	(umask 077 && echo 0123456789abcdef > "$dir/code")
+	printf 'dsn = dbname=clinic\naccess_code_file = %s\n' "$dir/code" > "$dir/conf"
+	"$program" --config "$dir/conf" --show-config | relay_options > "$dir/program"
+	# shellcheck disable=SC2016 # the page's own back-quotes
+	sed -nE -e 's/^`([a-z_]+) = .*`$/\1 = /p' -e 's/.*Default: `([^`]*)`.*/\1/p' docs/clinic-relay.conf.5.md |
+		awk '/ = $/ { if (name) print name value; name = $0; value = ""; next } { value = $0 }
+			END { print name value }' |
+		relay_options > "$dir/page"
+	relay_options < packaging/clinic-relay.conf > "$dir/sample"
+	said=$(cd "$dir" && { diff -u program page; diff -u program sample; })
+	rm -rf "$dir"
+	echo "$said"
+}
+
 if have clang-format; then
 	check 'C is formatted as .clang-format says' formatting
 else
@@ -215,4 +258,6 @@ check 'nothing is left undone' unfinished
 check 'no trailing white space' trailing_space
 check 'libclinic_cache exports only clinic_cache_*' exported_names
 check 'one version everywhere' versions
+check 'docs/architecture.md names every source file' file_map
+check 'options of the relay: program, manual page and sample file agree' option_docs
 echo "1..$number"
