@@ -1,7 +1,7 @@
 # Tests: one part of `make check`, or some of its tests.
 #
 #   make check-sql      also: lint, isolation, unit, fuzz, e2e, consistency
-#   make check-sql SQL_TESTS=tests/sql/capture.sql      also: ISOLATION_TESTS, UNIT_TESTS ...
+#   make check-sql SQL_TESTS=tests/sql/publish.sql      also: ISOLATION_TESTS, UNIT_TESTS ...
 #   make soak           the consistency test for MINUTES=10, SEED= as printed by an earlier run
 #   make mutants        do the tests see the mistakes they exist for?
 #
