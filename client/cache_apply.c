@@ -355,6 +355,7 @@ cs_status apply_change(struct clinic_cache *c, const json_t *change, bool slow, 
 	if (!a.t)
 		return cs_fail(err, CS_ERR_DIVERGED,
 			       "a change is for a table that is not in the cache");
+	a.t->touched = true;
 	for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++) {
 		if (strcmp(operations[i].name, operation) != 0)
 			continue;

@@ -56,14 +56,12 @@ static void tell_change(struct clinic_cache *c, const json_t *change, const stru
 		});
 }
 
-void event_frame(struct clinic_cache *c, struct frame_source *source)
+/* Every change; notes the tables in the order they come. */
+static void tell_changes(struct clinic_cache *c, struct frame_source *source, const char **tables,
+			 size_t *count)
 {
-	const char **tables = c->on_event ? malloc((c->tables.count + 1) * sizeof(*tables)) : NULL;
 	const json_t *message;
-	size_t count = 0;
 
-	if (!tables)
-		return;
 	source_rewind(source);
 	while (source_next(source, &message, NULL) == CS_OK && message) {
 		const json_t *change;
@@ -77,9 +75,23 @@ void event_frame(struct clinic_cache *c, struct frame_source *source)
 			if (!t)
 				continue;
 			tell_change(c, change, t);
-			note_table(tables, &count, t->schema->table);
+			note_table(tables, count, t->schema->table);
 		}
 	}
+}
+
+void event_frame(struct clinic_cache *c, struct frame_source *source)
+{
+	const char **tables = c->on_event ? malloc((c->tables.count + 1) * sizeof(*tables)) : NULL;
+	size_t count = 0;
+
+	if (!tables)
+		return;
+	if (!c->no_change_events)
+		tell_changes(c, source, tables, &count);
+	for (size_t i = 0; c->no_change_events && i < c->tables.count; i++)
+		if (c->tables.items[i]->touched)
+			tables[count++] = c->tables.items[i]->schema->table;
 	tell_refresh(c, tables, count);
 	free(tables);
 }

@@ -54,6 +54,8 @@ static cs_status apply_all(struct clinic_cache *c, struct frame_source *source, 
 	const json_t *message;
 	cs_status st;
 
+	for (size_t i = 0; i < c->tables.count; i++)
+		c->tables.items[i]->touched = false;
 	source_rewind(source);
 	while ((st = source_next(source, &message, err)) == CS_OK && message) {
 		const json_t *changes = json_object_get(message, "changes");

@@ -46,6 +46,7 @@ struct cached_table {
 	bool has_oversize;        /* may have rows in clinic_sync_oversize */
 	bool indexes_due;         /* the schema changed in this frame */
 	bool moved;               /* slow form: the temporary twin exists */
+	bool touched;             /* the frame in hand changes it */
 };
 
 struct table_set {
@@ -99,6 +100,7 @@ struct clinic_cache {
 	size_t wanted_count;
 	clinic_cache_on_event on_event;
 	void *context;
+	bool no_change_events;
 	int lock_fd;
 
 	/* the file; db is NULL while there is none */
@@ -282,6 +284,9 @@ cs_status frame_move_cursor(struct clinic_cache *c, const char *from, const char
 			    const char *time, struct cs_error *err) CS_CHECKED;
 /* After a rollback or when another connection changed the file: read the tables anew. */
 cs_status cache_reload(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
+
+/* The message with an empty list of changes; NULL: it has no list, or none that is plain to see. */
+json_t *envelope_parse(const void *bytes, size_t len);
 
 cs_status stage_open(const char *beside, struct stage **out, struct cs_error *err) CS_CHECKED;
 cs_status stage_add(struct stage *s, const void *bytes, size_t len,

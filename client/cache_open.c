@@ -221,6 +221,7 @@ static cs_status take_options(struct clinic_cache *c, const struct clinic_cache_
 		st = take_tables(c, options, err);
 	c->on_event = options->on_event;
 	c->context = options->context;
+	c->no_change_events = options->no_change_events;
 	c->dead_after_ms = DEAD_AFTER_MS;
 	backoff_init(&c->link_backoff, least, most < least ? least : most);
 	backoff_init(&c->fetch_backoff, least, most < least ? least : most);

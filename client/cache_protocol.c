@@ -252,6 +252,18 @@ static clinic_cache_status break_link(struct clinic_cache *c, uint64_t now_ms,
 	return cache_result(c, err);
 }
 
+/* A part of a batch waits unread until the last one is there. */
+static json_t *parse(const void *bytes, size_t len)
+{
+	json_t *envelope = envelope_parse(bytes, len);
+
+	if (json_object_get(envelope, "part"))
+		return envelope;
+	json_decref(envelope);
+	/* the parser's own error text would quote the message */
+	return json_loadb(bytes, len, JSON_REJECT_DUPLICATES, NULL);
+}
+
 clinic_cache_status clinic_cache_receive(struct clinic_cache *c, uint64_t now_ms, const void *bytes,
 					 size_t len)
 {
@@ -272,8 +284,7 @@ clinic_cache_status clinic_cache_receive(struct clinic_cache *c, uint64_t now_ms
 	if (len > CACHE_MESSAGE_BYTES_MOST)
 		st = cs_fail(&err, CS_ERR_PROTOCOL, "a message is too long");
 	else
-		/* the parser's own error text would quote the message */
-		message = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, NULL);
+		message = parse(bytes, len);
 	if (json_is_object(message)) {
 		in.message = message;
 		st = dispatch(&in);

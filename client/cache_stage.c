@@ -133,11 +133,10 @@ cs_status stage_next(struct stage *s, json_t **out, struct cs_error *err)
 	if (!bytes)
 		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
 	s->read_at += sizeof(len);
-	if (read_all(s, bytes, len))
-		/* it was parsed once before it was staged: no second look for duplicates */
-		*out = json_loadb(bytes, len, 0, NULL);
-	if (!*out)
+	if (!read_all(s, bytes, len))
 		st = cs_fail(err, CS_ERR_STORE, "cannot read a staged batch");
+	else if (!(*out = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, NULL)))
+		st = cs_fail(err, CS_ERR_PROTOCOL, "a part of a batch is no JSON object");
 	s->read_at += len;
 	free(bytes);
 	return st;

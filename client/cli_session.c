@@ -247,6 +247,7 @@ clinic_cache_status cli_session_open(struct link_loop *loop, const struct cli_se
 		.table_count = options->table_count,
 		.on_event = setup->on_event,
 		.context = setup->context,
+		.no_change_events = setup->no_change_events,
 	};
 	struct cli_session *s;
 	clinic_cache_status status;

@@ -16,6 +16,7 @@ struct cli_session_setup {
 	const char *access_code;
 	clinic_cache_on_event on_event; /* may be NULL */
 	void *context;
+	bool no_change_events; /* see clinic_cache.h */
 };
 
 /* Opens the file for syncing; its errors are the library's. */

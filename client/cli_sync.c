@@ -123,6 +123,7 @@ static int run_session(struct sync_run *run, struct link_loop *loop,
 		.access_code = access->code,
 		.on_event = on_event,
 		.context = run,
+		.no_change_events = !run->events,
 	};
 	struct clinic_cache_error err = {0};
 	struct cli_session *session;

@@ -102,6 +102,9 @@ struct clinic_cache_options {
 	uint32_t reconnect_most_ms;     /* 0: 60000 */
 	clinic_cache_on_event on_event; /* may be NULL */
 	void *context;
+	/* no event for each change, only ui_refresh_requested and the rest; a batch of a
+	 * million rows is done earlier */
+	bool no_change_events;
 };
 
 /*

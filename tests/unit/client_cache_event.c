@@ -140,6 +140,78 @@ static void throws_parts_away_with_the_link(void **state)
 	assert_string_equal(query(f->path, "SELECT id FROM bills ORDER BY id"), "1\n20\n21");
 }
 
+/* Parts are stepped over until the last one: whatever is in their texts, and wherever keys stand.
+ */
+static void takes_parts_of_any_form(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(
+		part(f, 0, false, C1, C2,
+		     CHANGE("people", "update", PERSON("p1"), "{\"login\":\"]}\\\"[{\\\\\"}")),
+		CLINIC_CACHE_OK);
+	assert_int_equal(say(f, " { \"changes\" : [ " BILL("10") " ] ,\n\"last\":false,\"part\":1,"
+								 "\"to\":\"" C2 "\",\"from\":\"" C1
+								 "\",\"x\":[{},\"}\",1.5,null],"
+								 "\"type\":\"database_change\"} "),
+			 CLINIC_CACHE_OK);
+	assert_int_equal(say(f, "{\"type\":\"database_change\",\"from\":\"" C1 "\",\"to\":\"" C2
+				"\",\"part\":2,\"last\":true,\"chang\\u0065s\":[" BILL("11") "]}"),
+			 CLINIC_CACHE_OK);
+	assert_string_equal(query(f->path, "SELECT login FROM people WHERE id = 'p1'"), "]}\"[{\\");
+	assert_string_equal(query(f->path, "SELECT id FROM bills ORDER BY id"), "1\n10\n11");
+	assert_string_equal(file_cursor(f), C2);
+}
+
+static void refuses_parts_that_are_damaged(void **state)
+{
+	static const char *const damaged[] = {
+		"{\"a\":1,\"a\":2}",
+		"{\"table\":}",
+		"\"\\u12\"",
+		"{]",
+		"\"\\u0000\"",
+		"5",
+		"\"open",
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < sizeof(damaged) / sizeof(damaged[0]); i++) {
+		clinic_cache_status status = part(f, 0, false, C1, C2, damaged[i]);
+
+		if (status == CLINIC_CACHE_OK)
+			status = part(f, 1, true, C1, C2, BILL("11"));
+		assert_int_equal(status, CLINIC_CACHE_ERR_PROTOCOL);
+		assert_string_equal(query(f->path, "SELECT count(*) FROM bills"), "1");
+		assert_string_equal(file_cursor(f), C1);
+		clinic_cache_disconnected(f->cache, f->now, 1002, "closed");
+		connect_link(f);
+		become_ready(f);
+	}
+}
+
+static void tells_only_the_tables_if_that_is_enough(void **state)
+{
+	struct fixture *f = *state;
+	struct clinic_cache_options options = {
+		.on_event = keep_event,
+		.context = f,
+		.no_change_events = true,
+	};
+
+	clinic_cache_close(f->cache);
+	assert_int_equal(clinic_cache_open(f->path, &options, &f->cache, &f->err), CLINIC_CACHE_OK);
+	connect_link(f);
+	become_ready(f);
+	f->events[0] = '\0';
+	assert_int_equal(part(f, 0, false, C1, C2, BILL("10")), CLINIC_CACHE_OK);
+	assert_int_equal(part(f, 1, true, C1, C2, BILL("11")), CLINIC_CACHE_OK);
+	assert_string_equal(f->events, "ui_refresh_requested - - -\n");
+	f->events[0] = '\0';
+	assert_int_equal(frame(f, C2, C3, ""), CLINIC_CACHE_OK);
+	assert_string_equal(f->events, "");
+}
+
 static void refuses_parts_out_of_turn(void **state)
 {
 	static const struct {
@@ -174,9 +246,15 @@ static void refuses_parts_out_of_turn(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		READY(tells_after_the_commit),          READY(refreshes_once_per_frame),
-		READY(applies_parts_at_once),           READY(parts_may_need_the_slow_form),
-		READY(throws_parts_away_with_the_link), READY(refuses_parts_out_of_turn),
+		READY(tells_after_the_commit),
+		READY(refreshes_once_per_frame),
+		READY(applies_parts_at_once),
+		READY(parts_may_need_the_slow_form),
+		READY(throws_parts_away_with_the_link),
+		READY(refuses_parts_out_of_turn),
+		READY(takes_parts_of_any_form),
+		READY(refuses_parts_that_are_damaged),
+		READY(tells_only_the_tables_if_that_is_enough),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
