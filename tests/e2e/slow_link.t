@@ -21,7 +21,7 @@ $clinic->caches_equal('first sync');
 $link->tell('delay 300');
 my $began = now();
 $dbh->do(q(INSERT INTO user_activity_log ("userId", "actionDescription", details, "timestamp")
-	SELECT 'admin', 'bulk', repeat('x', 200), '2026-11-23' FROM generate_series(1, 25000)));
+	SELECT 'admin', 'bulk', repeat('x', 200), '2026-11-23' FROM generate_series(1, 18000)));
 my $batch = $clinic->cut_batch;
 my $arrived = eval { $device->wait_batch($batch, 150); 1 };
 ok($arrived, 'the batch arrives') or diag($@);
