@@ -58,7 +58,7 @@ static void must(bool good)
 
 static void remove_files(void)
 {
-	static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
+	static const char *const suffixes[] = {"", "-wal", "-shm", "-journal", ".clinic-lock"};
 	char name[128];
 
 	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
@@ -67,15 +67,24 @@ static void remove_files(void)
 	}
 }
 
+static char dir[] = "/dev/shm/clinic_fuzz.XXXXXX";
+
+/* A run that crashes leaves its directory behind for who looks into it. */
+static void remove_dir(void)
+{
+	remove_files();
+	must(rmdir(dir) == 0);
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-	static char dir[] = "/dev/shm/clinic_fuzz.XXXXXX";
 	sqlite3 *db;
 	FILE *f;
 
 	(void)argc;
 	(void)argv;
 	must(mkdtemp(dir) != NULL);
+	must(atexit(remove_dir) == 0);
 	snprintf(path, sizeof(path), "%s/cache.db", dir);
 	must(sqlite3_open(path, &db) == SQLITE_OK);
 	must(sqlite3_exec(db, template_sql, NULL, NULL, NULL) == SQLITE_OK);
