@@ -175,7 +175,8 @@ static void follow_request(struct device *d, const struct in_request_sync *r, ui
 		return;
 	}
 	if (!join_group(d, r)) {
-		device_close(d, CLOSE_INTERNAL, "out of memory");
+		device_refuse(d, CLOSE_TOO_MANY_DEVICES, "too_many_devices",
+			      "no room for one more list of tables");
 		return;
 	}
 	d->cursor = r->cursor;

@@ -74,6 +74,15 @@ uint64_t feed_spooled(const struct feed *f)
 	return bytes;
 }
 
+size_t feed_group_count(const struct feed *f)
+{
+	size_t count = 0;
+
+	for (const struct feed_group *g = f->groups; g; g = g->next)
+		count++;
+	return count;
+}
+
 /* ---- bounds ---------------------------------------------------------------- */
 
 static struct feed_group *fattest(const struct feed *f, bool by_spool)
@@ -131,6 +140,9 @@ void feed_change(struct feed *f, const struct upstream_change *c)
 
 static void gap(struct feed_group *g)
 {
+	/* in the middle of a batch its beginning is lost with the rest: the end must not pass
+	   for the whole */
+	g->builder.failed = g->feed->in_batch;
 	group_break(g);
 	g->feed->events->on_gap(g->feed->ctx, g);
 }
@@ -217,6 +229,25 @@ void feed_tick(struct feed *f, uint64_t now_ms, uint32_t ping_interval_ms)
 
 /* ---- for devices ------------------------------------------------------------ */
 
+/* Room for one more group: the one that was left longest ago goes. */
+static bool make_room(struct feed *f)
+{
+	struct feed_group **oldest = NULL;
+
+	if (feed_group_count(f) < FEED_GROUPS_MOST)
+		return true;
+	for (struct feed_group **at = &f->groups; *at; at = &(*at)->next)
+		if (!(*at)->members && (!oldest || (*at)->idle_since_ms < (*oldest)->idle_since_ms))
+			oldest = at;
+	if (oldest) {
+		struct feed_group *g = *oldest;
+
+		*oldest = g->next;
+		group_free(g);
+	}
+	return oldest != NULL;
+}
+
 struct feed_group *feed_join(struct feed *f, char *const *tables, size_t table_count)
 {
 	struct feed_group *g;
@@ -224,6 +255,8 @@ struct feed_group *feed_join(struct feed *f, char *const *tables, size_t table_c
 	for (g = f->groups; g && !group_is(g, tables, table_count); g = g->next)
 		;
 	if (!g) {
+		if (!make_room(f))
+			return NULL;
 		g = group_new(f, tables, table_count);
 		if (!g)
 			return NULL;

@@ -83,12 +83,19 @@ void feed_tick(struct feed *f, uint64_t now_ms, uint32_t ping_interval_ms);
 const struct cursor *feed_cursor(const struct feed *f);
 uint64_t feed_memory(const struct feed *f);
 uint64_t feed_spooled(const struct feed *f);
+size_t feed_group_count(const struct feed *f);
 
 /* ---- for devices ------------------------------------------------------------ */
 
 /*
+ * Every group costs each change some time and up to a frame of memory, and a
+ * device may ask for any list of tables: there is an end to their number.
+ */
+#define FEED_GROUPS_MOST 64
+
+/*
  * The group of these tables (any order; NULL: all tables), with one member
- * more.  NULL: out of memory.
+ * more.  NULL: out of memory, or FEED_GROUPS_MOST other groups have members.
  */
 struct feed_group *feed_join(struct feed *f, char *const *tables, size_t table_count);
 void feed_leave(struct feed_group *g, uint64_t now_ms);

@@ -11,7 +11,8 @@ static const struct {
 	[METRIC_CONNECTIONS] = {"connections_total", "WebSocket connections accepted"},
 	[METRIC_HTTP_REQUESTS] = {"http_requests_total", "HTTP requests"},
 	[METRIC_HANDSHAKES_REFUSED] = {"handshakes_refused_total",
-				       "WebSocket upgrades refused: version, subprotocol, origin"},
+				       "connections refused: no descriptors left; "
+				       "upgrades: version, subprotocol, origin"},
 	[METRIC_DEVICES_REFUSED] = {"devices_refused_total", "devices told an error and closed"},
 	[METRIC_BAD_ACCESS_CODES] = {"bad_access_codes_total", "wrong or missing access codes"},
 	[METRIC_MESSAGES_RECEIVED] = {"messages_received_total", "messages from devices"},
@@ -35,6 +36,7 @@ static const struct {
 	[METRIC_CATCH_UP_CHANGES] = {"catch_up_changes_total", "changes read again for one device"},
 	[METRIC_DEVICES] = {"devices", "WebSocket connections open"},
 	[METRIC_DEVICES_LIVE] = {"devices_live", "devices that are level with the feed"},
+	[METRIC_GROUPS] = {"groups", "lists of tables that a feed is kept for"},
 	[METRIC_QUEUE_BYTES] = {"queue_bytes", "bytes that wait for devices, all together"},
 	[METRIC_RING_BYTES] = {"ring_bytes", "memory of the frames kept for resuming"},
 	[METRIC_SPOOL_BYTES] = {"spool_bytes", "disk of large batches kept for resuming"},

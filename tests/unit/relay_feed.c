@@ -378,6 +378,36 @@ static void no_spool_is_a_gap_not_a_hole(void **state)
 	assert_true(feed_find(w->all, &at, &seq));
 }
 
+/* Lists of tables that nobody follows any more make room; those that are followed stay. */
+static void groups_are_bounded(void **state)
+{
+	struct world *w = *state;
+	struct feed_group *kept[FEED_GROUPS_MOST] = {w->all, w->payments};
+	char name[16], *names[] = {name};
+
+	for (int i = 0; i < 3 * FEED_GROUPS_MOST; i++) {
+		struct feed_group *g;
+
+		snprintf(name, sizeof(name), "left%d", i);
+		g = feed_join(w->feed, names, 1);
+		assert_non_null(g);
+		feed_leave(g, (uint64_t)i);
+	}
+	assert_int_equal(feed_group_count(w->feed), FEED_GROUPS_MOST);
+	for (int i = 2; i < FEED_GROUPS_MOST; i++) {
+		snprintf(name, sizeof(name), "kept%d", i);
+		kept[i] = feed_join(w->feed, names, 1);
+		assert_non_null(kept[i]);
+	}
+	snprintf(name, sizeof(name), "more");
+	assert_null(feed_join(w->feed, names, 1));
+	snprintf(name, sizeof(name), "kept7");
+	assert_ptr_equal(feed_join(w->feed, names, 1), kept[7]);
+	feed_leave(kept[7], 0);
+	for (int i = 2; i < FEED_GROUPS_MOST; i++)
+		feed_leave(kept[i], 0);
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -398,6 +428,7 @@ int main(void)
 		test(heartbeats_move_silent_groups),
 		test(counts_say_what_a_frame_holds),
 		test(no_spool_is_a_gap_not_a_hole),
+		test(groups_are_bounded),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
