@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "config.h"
 #include "job_orders.h"
@@ -94,6 +96,18 @@ static enum action parse_arguments(int argc, char **argv)
 	return ACTION_WRONG;
 }
 
+/* A descriptor for each device: take as many as the system allows. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		/* refused, we go on with what there is */
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 static int with_config(enum action action)
 {
 	static struct config config;
@@ -112,6 +126,7 @@ static int with_config(enum action action)
 		return 0;
 	}
 	log_set_level(config.log_level);
+	raise_descriptor_limit();
 	if (job_snapshot_claim_dir(&config, &err) != CS_OK) {
 		log_error("%s", err.text);
 		return EXIT_CONFIG;
@@ -121,6 +136,8 @@ static int with_config(enum action action)
 
 int main(int argc, char **argv)
 {
+	/* snapshots and spools hold patient data, whatever the directory allows */
+	umask(S_IRWXG | S_IRWXO);
 	enum action action = parse_arguments(argc, argv);
 
 	switch (action) {

@@ -1,14 +1,48 @@
 /*
- * Which upgrade requests become devices.  libwebsockets lets through wrong
- * versions, a missing subprotocol and any origin; they are answered here.
+ * Which connections are heard, and which upgrade requests become devices.
+ * libwebsockets lets through wrong versions, a missing subprotocol and any
+ * origin; they are answered here.
  */
 #include <string.h>
 #include <strings.h>
+#include <sys/resource.h>
 
+#include "clock.h"
 #include "log.h"
 #include "metrics.h"
 #include "protocol_out.h"
 #include "ws_internal.h"
+
+/* Descriptors kept for PostgreSQL, jobs, snapshots and spools. */
+#define DESCRIPTORS_KEPT 64
+#define COMPLAIN_EVERY_MS 60000
+
+/*
+ * When descriptors run out accept() fails again and again at once, and nothing
+ * else in the process can open anything.  The kernel gives out the lowest free
+ * number, so the number of a new connection tells how many are left.
+ */
+int ws_filter_connection(int fd)
+{
+	static uint64_t complained_ms;
+	struct rlimit limit;
+	uint64_t now_ms = clock_monotonic_ms();
+	rlim_t kept = DESCRIPTORS_KEPT;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+		return 0;
+	if (kept > limit.rlim_cur / 2)
+		kept = limit.rlim_cur / 2;
+	if ((rlim_t)fd < limit.rlim_cur - kept)
+		return 0;
+	metric_add(METRIC_HANDSHAKES_REFUSED, 1);
+	if (!complained_ms || now_ms - complained_ms >= COMPLAIN_EVERY_MS) {
+		complained_ms = now_ms;
+		log_warning("of %llu file descriptors nearly all are taken: connections are closed",
+			    (unsigned long long)limit.rlim_cur);
+	}
+	return -1;
+}
 
 bool ws_header(struct lws *wsi, enum lws_token_indexes token, char *out, size_t size)
 {

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "auth.h"
 #include "http.h"
@@ -179,17 +180,32 @@ static int on_writeable(struct connection *c, struct lws *wsi)
 	return 0;
 }
 
+/*
+ * Only WebSocket, in any case of letters: no h2c.  Not by the callback's `in`:
+ * libwebsockets 4.1 has answered an unknown protocol with 403 by now, and let go
+ * of the headers that it points into.
+ */
+static int confirm_upgrade(struct lws *wsi)
+{
+	char upgrade[16];
+
+	if (!ws_header(wsi, WSI_TOKEN_UPGRADE, upgrade, sizeof(upgrade)))
+		return -1;
+	return strcasecmp(upgrade, "websocket") == 0 ? 0 : -1;
+}
+
 int ws_http_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
 		     size_t len)
 {
 	struct connection *c = user;
 
 	switch (reason) {
+	case LWS_CALLBACK_FILTER_NETWORK_CONNECTION:
+		return ws_filter_connection((int)(intptr_t)in);
 	case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
 		return ws_filter_handshake(wsi);
 	case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
-		/* only WebSocket: no h2c */
-		return strcmp(in, "websocket") == 0 ? 0 : -1;
+		return confirm_upgrade(wsi);
 	case LWS_CALLBACK_HTTP:
 		return on_request(c, wsi);
 	case LWS_CALLBACK_HTTP_WRITEABLE:

@@ -35,6 +35,8 @@ int ws_http_callback(struct lws *wsi, enum lws_callback_reasons reason, void *us
 		     size_t len);
 size_t ws_http_bytes(void);
 
+/* Are there descriptors left for a connection that got this one?  0 or not. */
+int ws_filter_connection(int fd);
 /* May this upgrade request become a device?  Otherwise answers it.  0 or not. */
 int ws_filter_handshake(struct lws *wsi);
 /* Copies the header; "" when absent, false when too long. */
