@@ -186,6 +186,18 @@ struct resync_words {
 	const char *tables;
 };
 
+/*
+ * The log refused the cursor.  A snapshot made a moment ago may be refused as
+ * well (the log was pruned past it just now), so ask for one from now on.
+ */
+static void tell_refused(struct reader *r, struct device *d, const void *what)
+{
+	const struct cursor *now = feed_cursor(d->env->feed);
+
+	(void)r;
+	device_resync(d, what, now->batch ? now : NULL, NULL, clock_monotonic_ms());
+}
+
 static void tell_resync(struct reader *r, struct device *d, const void *what)
 {
 	const struct resync_words *w = what;
@@ -281,13 +293,13 @@ static void on_level(void *ctx)
 static void on_refused(void *ctx, const char *reason)
 {
 	struct reader *r = ctx;
-	/* the log itself is incomplete: nothing that was ever a cursor continues */
-	struct resync_words words = {
-		strcmp(reason, "log_incomplete") == 0 ? "history_lost" : reason, NULL, NULL};
 
+	/* the log itself is incomplete: nothing that was ever a cursor continues */
+	if (strcmp(reason, "log_incomplete") == 0)
+		reason = "history_lost";
 	enter(r);
 	r->handle = NULL;
-	end(r, tell_resync, &words);
+	end(r, tell_refused, reason);
 	leave(r);
 }
 

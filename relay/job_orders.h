@@ -7,6 +7,9 @@
 
 #include "status.h"
 
+/* The file has this behind its name until it is whole. */
+#define JOB_PART_SUFFIX ".part"
+
 enum job_kind { JOB_SNAPSHOT, JOB_DIGEST };
 
 struct job_orders {

@@ -75,8 +75,14 @@ static void file_free(struct file *f)
 {
 	if (!f)
 		return;
-	if (f->snapshot.path)
+	if (f->snapshot.path) {
+		char part[CONFIG_PATH_BYTES + 64];
+
 		unlink(f->snapshot.path);
+		/* what a job leaves that was killed while it wrote */
+		snprintf(part, sizeof(part), "%s" JOB_PART_SUFFIX, f->snapshot.path);
+		unlink(part);
+	}
 	for (size_t i = 0; i < f->snapshot.table_count; i++)
 		free(f->snapshot.tables[i].name);
 	free(f->snapshot.tables);

@@ -140,7 +140,7 @@ cs_status pq_snapshot_job(const struct job_orders *orders, uint64_t *bytes, bool
 		return status;
 	printf("{\"cursor\":\"%s\"}\n", cut.cursor);
 	fflush(stdout);
-	snprintf(part, sizeof(part), "%s.part", orders->path);
+	snprintf(part, sizeof(part), "%s" JOB_PART_SUFFIX, orders->path);
 	status = fill(&cut, part, bytes, err);
 	pq_cut_close(&cut);
 	if (status == CS_OK && rename(part, orders->path) < 0)

@@ -124,9 +124,14 @@ static int on_receive(struct session *s, const char *bytes, size_t len)
 	s->heard_ms = clock_monotonic_ms();
 	if (lws_frame_is_binary(s->wsi))
 		return close_now(s, CLOSE_NOT_TEXT, "text frames only");
-	if (!dynbuf_add(&s->in, bytes, len) || ++s->fragments > FRAGMENTS_MOST)
+	if (!dynbuf_add(&s->in, bytes, len))
 		return close_now(s, CLOSE_TOO_LARGE, "the message is too large");
-	if (!lws_is_final_fragment(s->wsi) || lws_remaining_packet_payload(s->wsi))
+	/* a frame comes in as many pieces as there were reads; that is not the device's choice */
+	if (lws_remaining_packet_payload(s->wsi))
+		return 0;
+	if (++s->fragments > FRAGMENTS_MOST)
+		return close_now(s, CLOSE_TOO_LARGE, "the message has too many fragments");
+	if (!lws_is_final_fragment(s->wsi))
 		return 0;
 	device_receive(s->device, s->in.data ? s->in.data : "", s->in.len, s->heard_ms);
 	/* it may have held the access code */
