@@ -141,7 +141,8 @@ static int result_column(const struct schema *schema, size_t position)
 	return 0;
 }
 
-static cs_status print_key(struct scan *s)
+/* With minus_zero: a float that is 0 is printed as -0. */
+static cs_status print_key(struct scan *s, bool minus_zero)
 {
 	const struct schema *schema = s->t->schema;
 
@@ -153,6 +154,10 @@ static cs_status print_key(struct scan *s)
 
 		if (!stored_text(s, result_column(schema, schema->key[i]), column, &text, &len))
 			return cs_fail(s->err, CS_ERR_NOMEM, "out of memory");
+		if (minus_zero && column->class == CLASS_FLOAT && len == 1 && text[0] == '0') {
+			text = "-0";
+			len = 2;
+		}
 		dynbuf_adds(&s->key, i ? "," : "{");
 		dynbuf_add_json(&s->key, column->name, strlen(column->name));
 		dynbuf_adds(&s->key, ":");
@@ -176,10 +181,33 @@ static bool exact_text(struct scan *s, const struct schema_column *column, const
 	return *text != NULL;
 }
 
+/*
+ * The key as the wire writes it.  A column holds -0 as 0: the side table says
+ * which of the two a key was.
+ */
+static cs_status find_key(struct scan *s)
+{
+	const struct schema *schema = s->t->schema;
+	const char *text;
+	size_t len;
+	cs_status st = CS_OK;
+
+	for (size_t i = 0; i < schema->key_count && st == CS_OK; i++) {
+		const struct schema_column *column = &schema->columns[schema->key[i]];
+
+		if (!s->asks[schema->key[i]] || column->class != CLASS_FLOAT)
+			continue;
+		st = print_key(s, true);
+		if (st == CS_OK && exact_text(s, column, &text, &len))
+			return CS_OK;
+	}
+	return st == CS_OK ? print_key(s, false) : st;
+}
+
 static cs_status hash_row(struct scan *s, bool with_key, uint64_t *out)
 {
 	const struct schema *schema = s->t->schema;
-	cs_status st = with_key || s->exact ? print_key(s) : CS_OK;
+	cs_status st = with_key || s->exact ? find_key(s) : CS_OK;
 
 	if (st != CS_OK)
 		return st;

@@ -81,6 +81,37 @@ static void uses_the_exact_texts(void **state)
 			     hash_of("V6:a\"\a\néV0:V2:-0N") + hash_of("V2:p4NV9:-InfinityN"));
 }
 
+#define POINTS_SCHEMA                                                                              \
+	"{\"table\":\"points\",\"event\":\"e\",\"version\":1,\"key\":[\"x\",\"n\"],\"columns\":["  \
+	"{\"name\":\"x\",\"type\":\"double precision\",\"class\":\"float\",\"nullable\":false,"    \
+	"\"identity\":false},{\"name\":\"n\",\"type\":\"integer\",\"class\":\"integer\","          \
+	"\"nullable\":false,\"identity\":false}],\"indexes\":[]}"
+
+/* PostgreSQL takes -0 and 0 for one key, and prints the one that is there. */
+static void knows_minus_zero_in_a_key(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(say(f, "{\"type\":\"resync_required\",\"reason\":\"table_changed\","
+				"\"at\":\"" C2 "\"}"),
+			 CLINIC_CACHE_OK);
+	fetch(f, C2,
+	      "CREATE TABLE points(x REAL NOT NULL, n INTEGER NOT NULL, PRIMARY KEY(x, n));"
+	      "INSERT INTO points VALUES(0, 1), (0, 2);"
+	      "INSERT INTO clinic_sync_exact VALUES('points', '{\"x\":\"-0\",\"n\":1}', 'x', '-0');"
+	      "INSERT INTO clinic_sync_table VALUES('points', '" POINTS_SCHEMA "', 2)");
+	assert_int_equal(clinic_cache_snapshot_fetched(f->cache, f->now), CLINIC_CACHE_OK);
+	check_digest(f, "points", 2, hash_of("V1:1V2:-0") + hash_of("V1:2V1:0"));
+	become_ready(f);
+	assert_int_equal(frame(f, C2, C3,
+			       CHANGE("points", "insert", "{\"x\":\"-0\",\"n\":3}",
+				      "{\"x\":\"-0\",\"n\":3}") "," CHANGE("points", "delete",
+									   "{\"x\":\"-0\",\"n\":1}",
+									   "null")),
+			 CLINIC_CACHE_OK);
+	check_digest(f, "points", 2, hash_of("V1:2V1:0") + hash_of("V1:3V2:-0"));
+}
+
 static void keep_hash(const char *key, const char *row_hash, void *context)
 {
 	char *out = context;
@@ -156,6 +187,7 @@ int main(void)
 		READY(is_what_the_protocol_says),
 		READY(uses_the_exact_texts),
 		READY(names_each_row),
+		READY(knows_minus_zero_in_a_key),
 		READY(sees_what_somebody_changed),
 		READY(does_not_move_with_the_file),
 	};
