@@ -117,7 +117,8 @@ json_t *envelope_parse(const void *bytes, size_t len)
 	if (!rest)
 		return NULL;
 	memcpy(rest, t.bytes, begin);
-	memcpy(rest + begin, "[]", 2);
+	rest[begin] = '[';
+	rest[begin + 1] = ']';
 	memcpy(rest + begin + 2, t.bytes + end, len - end);
 	envelope = json_loadb(rest, len - (end - begin) + 2, JSON_REJECT_DUPLICATES, NULL);
 	free(rest);
