@@ -34,6 +34,10 @@ wait_for('the builder to wait for the table', sub {
 		WHERE usename = 'clinic_relay' AND wait_event_type = 'Lock'))
 });
 
+# A change that only a right snapshot can take, then the truncation of its table.
+$dbh->do(q(UPDATE user_activity_log SET details = 'changed'));
+$clinic->cut_batch;
+
 # TRUNCATE may wait for tables that the builder has read: then it is not in time.
 my $truncate = $clinic->cluster->connect;
 $truncate->do("SET lock_timeout = '300ms'");
@@ -51,6 +55,10 @@ for my $table (@TABLES) {
 	my ($held) = $db->selectrow_array("SELECT count(*) FROM $table");
 	is($held, $expected, "$table as it was at batch $batch");
 }
+
+# A new device begins with that very file, and must get on from it.
 my $device = $clinic->device('a');
 $clinic->caches_equal('a device ends up equal to the server');
+is(scalar(grep { $_->{type} eq 'full_sync_completed' } $device->events), 1, 'with one snapshot');
+unlike($device->process->output, qr/should be in the cache and is not/, 'and no damage on the way');
 done_testing();
