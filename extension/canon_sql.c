@@ -3,7 +3,7 @@
  *		SQL functions canon() and raw_bytes().
  *
  * A snapshot's query uses them to print what capture would have logged and to
- * leave out the rows that capture would have left out.
+ * leave out the rows that are too large (see also row_held.c).
  */
 #include "postgres.h"
 

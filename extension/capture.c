@@ -202,8 +202,8 @@ capture_update(CsPublication *pub, TriggerData *trigger)
 	if (cs_version_is_ours(rel, trigger->tg_trigtuple) ||
 		!cs_version_is_newest(rel, trigger->tg_newtuple))
 		log_present_of(pub, rel, new);
-	else if (cs_row_is_oversize(pub, old) || cs_row_is_risky(pub, old))
-		log_row(pub, CS_OP_PUT, new); /* caches may not hold the old one */
+	else if (cs_row_is_oversize(pub, old) || cs_row_is_risky(pub, old) || cs_row_is_risky(pub, new))
+		log_row(pub, CS_OP_PUT, new); /* caches may not hold the old one, or not the new one */
 	else
 	{
 		text *data = cs_row_data(pub, new, changed);

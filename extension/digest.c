@@ -24,7 +24,6 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "attempt.h"
 #include "compat.h"
 #include "publication_cache.h"
 #include "row_image.h"
@@ -158,10 +157,8 @@ hash_row(void *arg)
 static bool
 hash_row_or_skip(Digest *digest)
 {
-	if (cs_row_is_oversize(digest->pub, digest->row))
+	if (!cs_row_is_held(digest->pub, digest->row))
 		return false;
-	if (cs_row_is_risky(digest->pub, digest->row))
-		return cs_attempt(hash_row, digest);
 	hash_row(digest);
 	return true;
 }

@@ -227,6 +227,14 @@ cs_row_data(CsPublication *pub, TupleTableSlot *row, const bool *wanted)
 	return cs_attempt(attempt_object, &plan) ? (text *) plan.buf.data : NULL;
 }
 
+bool
+cs_row_is_held(CsPublication *pub, TupleTableSlot *row)
+{
+	if (cs_row_is_oversize(pub, row))
+		return false;
+	return !cs_row_is_risky(pub, row) || cs_row_data(pub, row, NULL) != NULL;
+}
+
 /*
  * Comparison of two versions of a row.
  */

@@ -37,6 +37,9 @@ extern bool cs_row_is_oversize(CsPublication *pub, TupleTableSlot *row);
 /* True if printing a row may fail for its size: use cs_attempt(). */
 extern bool cs_row_is_risky(CsPublication *pub, TupleTableSlot *row);
 
+/* True if caches hold the row: capture logs it whole, snapshot and digest have it. */
+extern bool cs_row_is_held(CsPublication *pub, TupleTableSlot *row);
+
 /* Equality of text values by their bytes. */
 extern bool cs_text_equal(const text *a, const text *b);
 

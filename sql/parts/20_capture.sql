@@ -19,6 +19,16 @@ CREATE FUNCTION clinic_sync.raw_bytes(VARIADIC "any") RETURNS bigint
 COMMENT ON FUNCTION clinic_sync.raw_bytes("any") IS
 	'bytes of the values when uncompressed; a row over clinic_sync.max_row_bytes is not sent to devices';
 
+CREATE FUNCTION clinic_sync.text_is_unbounded(type oid) RETURNS boolean
+	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'clinic_sync_text_is_unbounded';
+COMMENT ON FUNCTION clinic_sync.text_is_unbounded(oid) IS
+	'internal: true if the text of a type''s value may be far longer than the value';
+
+CREATE FUNCTION clinic_sync.row_is_held(relation regclass, published_columns record) RETURNS boolean
+	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'clinic_sync_row_is_held';
+COMMENT ON FUNCTION clinic_sync.row_is_held(regclass, record) IS
+	'whether devices hold a row, given its published columns; they know others by their key only';
+
 CREATE FUNCTION clinic_sync.digest_scan(relation regclass, columns name[] DEFAULT NULL,
 		OUT rows bigint, OUT hash text)
 	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'clinic_sync_digest_scan';

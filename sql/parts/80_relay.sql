@@ -26,8 +26,11 @@ END
 $$;
 COMMENT ON FUNCTION clinic_sync.snapshot_column(name, oid) IS 'internal: SQL of a column in a snapshot query';
 
-/* SQL of the bytes that count against max_row_bytes; NULL when no column can be long. A call takes at most 100 arguments. */
-CREATE FUNCTION clinic_sync.row_bytes_sql(relation regclass, excluded name[]) RETURNS text
+/*
+ * SQL of the bytes of a row's columns, or of those whose text is unbounded;
+ * NULL when there is none that can be long. A call takes at most 100 arguments.
+ */
+CREATE FUNCTION clinic_sync.row_bytes_sql(relation regclass, excluded name[], unbounded_only boolean) RETURNS text
 	LANGUAGE sql STABLE
 	RETURN (SELECT string_agg(g.call, ' + ' ORDER BY g.part) FROM (
 		SELECT x.part, 'clinic_sync.raw_bytes(' || string_agg(quote_ident(x.name), ', ' ORDER BY x.attnum) || ')' AS call
@@ -35,9 +38,24 @@ CREATE FUNCTION clinic_sync.row_bytes_sql(relation regclass, excluded name[]) RE
 			SELECT c.name, c.attnum, (row_number() OVER (ORDER BY c.attnum) - 1) / 50 AS part
 			FROM clinic_sync.published_columns(relation, excluded) c
 			JOIN pg_type t ON t.oid = c.type
-			WHERE t.typlen = -1) x
+			WHERE t.typlen = -1 AND (NOT unbounded_only OR clinic_sync.text_is_unbounded(c.type))) x
 		GROUP BY x.part) g);
-COMMENT ON FUNCTION clinic_sync.row_bytes_sql(regclass, name[]) IS 'internal: SQL of a row''s size';
+COMMENT ON FUNCTION clinic_sync.row_bytes_sql(regclass, name[], boolean) IS 'internal: SQL of a row''s size';
+
+/*
+ * SQL condition of the rows that devices hold; NULL when they hold every row.
+ * Only rows with more than 8 kB in columns whose text can be far longer than
+ * the value (UNBOUNDED_SAFE_BYTES of row_image.c) must be printed to know.
+ */
+CREATE FUNCTION clinic_sync.held_sql(relation regclass, excluded name[], max_row_bytes bigint) RETURNS text
+	LANGUAGE sql STABLE
+	RETURN (SELECT CASE WHEN b.unbounded IS NULL THEN b.total || ' <= ' || max_row_bytes
+			ELSE format('CASE WHEN %s > %s THEN false WHEN %s <= 8192 THEN true ELSE clinic_sync.row_is_held(%L::pg_catalog.regclass, ROW(%s)) END',
+				b.total, max_row_bytes, b.unbounded, relation::text,
+				(SELECT string_agg(quote_ident(c.name), ', ' ORDER BY c.attnum) FROM clinic_sync.published_columns(relation, excluded) c)) END
+		FROM (SELECT clinic_sync.row_bytes_sql(relation, excluded, false) AS total,
+			clinic_sync.row_bytes_sql(relation, excluded, true) AS unbounded) b);
+COMMENT ON FUNCTION clinic_sync.held_sql(regclass, name[], bigint) IS 'internal: SQL condition of the rows that devices hold';
 
 /* SQL of a row's key object, as capture writes it. */
 CREATE FUNCTION clinic_sync.key_sql(relation regclass) RETURNS text
@@ -66,20 +84,19 @@ BEGIN
 	RETURN QUERY
 		SELECT p.id, p.relation, p.name, p.event, p.schema,
 			format('SELECT %s FROM %s', c.list, p.relation)
-				|| coalesce(' WHERE ' || b.sql || ' <= ' || max_row_bytes, ''),
-			format('SELECT %s FROM %s WHERE ', clinic_sync.key_sql(p.relation), p.relation)
-				|| b.sql || ' > ' || max_row_bytes
+				|| coalesce(' WHERE ' || b.held, ''),
+			format('SELECT %s FROM %s WHERE NOT (', clinic_sync.key_sql(p.relation), p.relation) || b.held || ')'
 		FROM clinic_sync.publication p
 		CROSS JOIN LATERAL (
 			SELECT string_agg(clinic_sync.snapshot_column(x.name, x.type), ', ' ORDER BY x.attnum) AS list
 			FROM clinic_sync.published_columns(p.relation, p.excluded) x) c
-		CROSS JOIN LATERAL (SELECT clinic_sync.row_bytes_sql(p.relation, p.excluded) AS sql) b
+		CROSS JOIN LATERAL (SELECT clinic_sync.held_sql(p.relation, p.excluded, max_row_bytes) AS held) b
 		WHERE EXISTS (SELECT FROM pg_class k WHERE k.oid = p.relation)
 		ORDER BY p.id;
 END
 $$;
 COMMENT ON FUNCTION clinic_sync.snapshot_tables() IS
-	'published tables with the query that reads each for a snapshot and one for the keys of rows over clinic_sync.max_row_bytes';
+	'published tables with the query that reads each for a snapshot and one for the keys of rows that devices do not hold';
 
 /*
  * True if rows of this publication are in transactions that are visible in the
@@ -153,29 +170,34 @@ CREATE FUNCTION clinic_sync.relay_report(relay jsonb, devices jsonb) RETURNS voi
 	SET synchronous_commit = off
 AS $$
 DECLARE
+	-- the views read the batch from a cursor: what is none is not kept
+	cursor_form CONSTANT text := '^[1-9][0-9]{0,17}-[0-9a-f]{16}$';
 	relay_id text := relay ->> 'id';
 BEGIN
-	IF relay_id IS NULL OR length(relay_id) > 128 OR jsonb_typeof(devices) IS DISTINCT FROM 'array' THEN
+	IF relay_id IS NULL OR length(relay_id) > 128 OR jsonb_typeof(devices) <> 'array' THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-			MESSAGE = 'relay_report() needs a relay object with an id of at most 128 characters and an array of devices';
+			MESSAGE = 'relay_report() needs a relay object with an id of at most 128 characters and an array of devices or NULL';
 	END IF;
 	INSERT INTO clinic_sync.relay AS r (id, name, version, pid, started_at, devices, cursor, queue_bytes, stopped, reported_at)
 	VALUES (relay_id, left(coalesce(relay ->> 'name', ''), 128), left(coalesce(relay ->> 'version', ''), 64),
 		(relay ->> 'pid')::int, (relay ->> 'started_at')::timestamptz, coalesce((relay ->> 'devices')::int, 0),
-		left(relay ->> 'cursor', 64), coalesce((relay ->> 'queue_bytes')::bigint, 0), false, clock_timestamp())
+		substring(relay ->> 'cursor' from cursor_form), coalesce((relay ->> 'queue_bytes')::bigint, 0), false, clock_timestamp())
 	ON CONFLICT (id) DO UPDATE SET (name, version, pid, started_at, devices, cursor, queue_bytes, stopped, reported_at) =
 		(excluded.name, excluded.version, excluded.pid, excluded.started_at, excluded.devices, excluded.cursor,
 		excluded.queue_bytes, false, excluded.reported_at);
 
+	IF devices IS NULL THEN
+		RETURN;
+	END IF;
 	-- rows of devices that stand still are not written again: their relay's row tells that it lives
 	INSERT INTO clinic_sync.device AS d (id, name, app_version, relay, connected, connected_at, cursor, state, queue_bytes, seen_at)
-	SELECT DISTINCT ON (x.id) left(x.id, 64), left(coalesce(x.name, ''), 128), left(coalesce(x.app_version, ''), 128), relay_id,
-		coalesce(x.connected, true), x.connected_at, left(x.cursor, 64), left(coalesce(x.state, ''), 32),
+	SELECT DISTINCT ON (left(x.id, 64)) left(x.id, 64), left(coalesce(x.name, ''), 128), left(coalesce(x.app_version, ''), 128), relay_id,
+		coalesce(x.connected, true), x.connected_at, substring(x.cursor from cursor_form), left(coalesce(x.state, ''), 32),
 		coalesce(x.queue_bytes, 0), clock_timestamp()
 	FROM jsonb_to_recordset(devices) x(id text, name text, app_version text, connected boolean,
 		connected_at timestamptz, cursor text, state text, queue_bytes bigint)
 	WHERE x.id IS NOT NULL
-	ORDER BY x.id
+	ORDER BY left(x.id, 64)
 	ON CONFLICT (id) DO UPDATE SET (name, app_version, relay, connected, connected_at, cursor, state, queue_bytes, seen_at) =
 		(excluded.name, excluded.app_version, excluded.relay, excluded.connected, excluded.connected_at, excluded.cursor,
 		excluded.state, excluded.queue_bytes, excluded.seen_at)
@@ -186,11 +208,11 @@ BEGIN
 
 	UPDATE clinic_sync.device d SET connected = false, queue_bytes = 0, state = 'disconnected', seen_at = clock_timestamp()
 	WHERE d.relay = relay_id AND d.connected
-		AND NOT EXISTS (SELECT FROM jsonb_array_elements(devices) x WHERE x ->> 'id' = d.id);
+		AND NOT EXISTS (SELECT FROM jsonb_array_elements(devices) x WHERE left(x ->> 'id', 64) = d.id);
 END
 $$;
 COMMENT ON FUNCTION clinic_sync.relay_report(jsonb, jsonb) IS
-	'a relay''s report about itself and its devices, every few seconds';
+	'a relay''s report about itself and its devices, every few seconds; NULL leaves the devices as they are';
 
 CREATE FUNCTION clinic_sync.relay_goodbye(relay_id text) RETURNS void
 	LANGUAGE plpgsql
