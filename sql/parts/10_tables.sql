@@ -26,7 +26,8 @@ CREATE TABLE clinic_sync.retired (
 	id         int PRIMARY KEY,
 	name       text NOT NULL,
 	event      text NOT NULL,
-	retired_at timestamptz NOT NULL DEFAULT clock_timestamp()
+	retired_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	retired_by xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
 COMMENT ON TABLE clinic_sync.retired IS 'names of publications that ended, kept while a batch may name them';
 

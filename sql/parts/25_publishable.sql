@@ -96,7 +96,7 @@ END;
 COMMENT ON FUNCTION clinic_sync.type_refused(oid) IS
 	'internal: true for money and the reg* types, whose text depends on settings';
 
-/* Columns of a table that are published, in attnum order. */
+/* Columns of a table that are published, in attnum order; virtual generated ones (PostgreSQL 18) are in no row. */
 CREATE FUNCTION clinic_sync.published_columns(relation regclass, excluded name[])
 	RETURNS TABLE (attnum int2, name name, type oid, typmod int, nullable boolean, identity boolean, plain boolean)
 	LANGUAGE sql STABLE
@@ -105,7 +105,7 @@ BEGIN ATOMIC
 		NOT a.attnotnull AND NOT a.atthasdef AND NOT a.atthasmissing
 			AND a.attidentity = '' AND a.attgenerated = ''
 	FROM pg_attribute a
-	WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+	WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v'
 		AND NOT a.attname = ANY (excluded)
 	ORDER BY a.attnum;
 END;

@@ -53,7 +53,8 @@ COMMENT ON FUNCTION clinic_sync.capture_triggers(regclass) IS
 
 /*
  * Creates missing triggers (if asked) and enables those that are not ENABLE
- * ALWAYS; returns how many.  One ALTER TABLE for all of a table's triggers, or
+ * ALWAYS; returns how many.  A renamed trigger goes when its successor is made,
+ * or each change would be logged twice.  One ALTER TABLE for all of a table's triggers, or
  * our own event trigger would find the second one not yet enabled.
  */
 CREATE FUNCTION clinic_sync.set_triggers(root regclass, create_missing boolean) RETURNS int
@@ -76,6 +77,7 @@ BEGIN
 				ELSE 'CREATE TRIGGER %I AFTER TRUNCATE ON %s
 					FOR EACH STATEMENT EXECUTE FUNCTION clinic_sync.capture_truncate()' END, t.trigger, t.relation);
 		END LOOP;
+		PERFORM clinic_sync.drop_triggers(root, '{!clinic_sync,!clinic_sync_truncate}');
 	END IF;
 	FOR t IN
 		SELECT c.relation, string_agg(format('ENABLE ALWAYS TRIGGER %I', c.trigger), ', ') AS actions, count(*)::int AS number
@@ -91,7 +93,7 @@ $$;
 COMMENT ON FUNCTION clinic_sync.set_triggers(regclass, boolean) IS
 	'internal: creates and enables the capture triggers of a table';
 
-CREATE FUNCTION clinic_sync.drop_triggers(relation regclass) RETURNS void
+CREATE FUNCTION clinic_sync.drop_triggers(relation regclass, but_named name[] DEFAULT '{}') RETURNS void
 	LANGUAGE plpgsql
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -103,13 +105,13 @@ BEGIN
 		FROM pg_trigger g
 		WHERE g.tgrelid IN (SELECT relation UNION SELECT x.relid FROM pg_partition_tree(relation) x)
 			AND g.tgfoid IN ('clinic_sync.capture_row()'::regprocedure, 'clinic_sync.capture_truncate()'::regprocedure)
-			AND g.tgparentid = 0
+			AND g.tgparentid = 0 AND g.tgname <> ALL (but_named)
 	LOOP
 		EXECUTE format('DROP TRIGGER %I ON %s', t.tgname, t.relid);
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION clinic_sync.drop_triggers(regclass) IS 'internal: drops the capture triggers of a table and its partitions';
+COMMENT ON FUNCTION clinic_sync.drop_triggers(regclass, name[]) IS 'internal: drops the capture triggers of a table and its partitions';
 
 CREATE FUNCTION clinic_sync.publish(relation regclass, event text DEFAULT 'data_change_immediate',
 		exclude_columns name[] DEFAULT '{}') RETURNS void

@@ -111,8 +111,9 @@ BEGIN
 				EXIT;	-- somebody reads: next time
 		END;
 	END LOOP;
+	-- batches after the floor name it if its end was not yet committed at the floor
 	DELETE FROM clinic_sync.retired r
-	WHERE r.retired_at < (SELECT b.created_at FROM clinic_sync.batch b WHERE b.id = floor);
+	WHERE pg_visible_in_snapshot(r.retired_by, (SELECT b.snapshot FROM clinic_sync.batch b WHERE b.id = floor));
 	DELETE FROM clinic_sync.relay r WHERE r.reported_at < clock_timestamp() - interval '1 day';
 	DELETE FROM clinic_sync.device d WHERE d.seen_at < clock_timestamp() - interval '90 days';
 END

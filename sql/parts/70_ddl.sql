@@ -48,6 +48,7 @@ BEGIN
 		IF FOUND THEN
 			PERFORM clinic_sync.forget_caches();
 		END IF;
+		PERFORM clinic_sync.grant_columns(p.id);	-- SET SCHEMA
 		RETURN;
 	END IF;
 	IF kind = 'renamed' THEN

@@ -14,14 +14,23 @@ DECLARE
 BEGIN
 	FOR g IN
 		SELECT p.relation, c.relnamespace::regnamespace AS namespace, r.role,
-			(SELECT string_agg(quote_ident(x.name), ', ') FROM clinic_sync.published_columns(p.relation, p.excluded) x) AS columns
+			x.columns, x.readable
 		FROM clinic_sync.publication p
 		JOIN pg_class c ON c.oid = p.relation
 		CROSS JOIN clinic_sync.relay_role r
-		WHERE p.id = publication AND EXISTS (SELECT FROM pg_roles x WHERE x.rolname = r.role)
+		JOIN pg_roles o ON o.rolname = r.role
+		CROSS JOIN LATERAL (
+			SELECT string_agg(quote_ident(y.name), ', ') AS columns,
+				bool_and(has_column_privilege(o.oid, p.relation, y.attnum, 'SELECT')) AS readable
+			FROM clinic_sync.published_columns(p.relation, p.excluded) y) x
+		WHERE p.id = publication
 	LOOP
-		EXECUTE format('GRANT USAGE ON SCHEMA %s TO %I', g.namespace, g.role);
-		EXECUTE format('GRANT SELECT (%s) ON TABLE %s TO %I', g.columns, g.relation, g.role);
+		IF NOT has_schema_privilege(g.role, g.namespace, 'USAGE') THEN
+			EXECUTE format('GRANT USAGE ON SCHEMA %s TO %I', g.namespace, g.role);
+		END IF;
+		IF NOT g.readable THEN
+			EXECUTE format('GRANT SELECT (%s) ON TABLE %s TO %I', g.columns, g.relation, g.role);
+		END IF;
 	END LOOP;
 END
 $$;
@@ -67,6 +76,7 @@ CREATE FUNCTION clinic_sync.relay_functions() RETURNS regprocedure[]
 		'clinic_sync.row_hashes(regclass, name[])',
 		'clinic_sync.canon(anyelement)',
 		'clinic_sync.raw_bytes("any")',
+		'clinic_sync.row_is_held(regclass, record)',
 		'clinic_sync.relay_report(jsonb, jsonb)',
 		'clinic_sync.relay_goodbye(text)',
 		'clinic_sync.version()'];

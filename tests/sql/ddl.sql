@@ -1,5 +1,5 @@
 -- DDL on published tables: what is logged, refused, repaired
-SELECT plan(65);
+SELECT plan(68);
 
 -- ops logged since the last call, with the versions of schema rows
 CREATE TABLE public.seen (seq bigint);
@@ -125,6 +125,15 @@ ALTER TABLE p DISABLE TRIGGER "!clinic_sync";
 ALTER EVENT TRIGGER clinic_sync_ddl_command_end ENABLE ALWAYS;
 SELECT is(clinic_sync.repair(), 1, 'repair() enables a disabled trigger');
 SELECT is(logged(), 'r', 'and resyncs');
+ALTER TRIGGER "!clinic_sync" ON p RENAME TO mine;
+ALTER TRIGGER "!clinic_sync_truncate" ON p RENAME TO mine_too;
+SELECT is(clinic_sync.repair(), 1, 'repair() makes renamed triggers anew');
+SELECT is((SELECT string_agg(tgname, ' ' ORDER BY tgname) FROM pg_trigger WHERE tgrelid = 'p'::regclass AND tgfoid::regproc::text ~ 'clinic_sync.capture'),
+	'!clinic_sync !clinic_sync_truncate', 'and leaves no second ones');
+INSERT INTO p (id, d) VALUES (111, '');
+SELECT logged() AS logged \gset
+DELETE FROM p WHERE id = 111;
+SELECT is(logged(), 'd', 'a change is logged once');
 
 -- names
 SELECT cursor AS before FROM clinic_sync.make_batch(true) \gset

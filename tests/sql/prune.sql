@@ -1,5 +1,5 @@
 -- segments, pruning, the floor, a log that overflowed
-SELECT plan(51);
+SELECT plan(53);
 
 CREATE TABLE p (id int PRIMARY KEY, t text);
 SELECT clinic_sync.publish('p');
@@ -136,6 +136,22 @@ SELECT is(clinic_sync.check_cursor(:'c13'), 'ok', 'the new cursor is good');
 INSERT INTO p VALUES (-9);
 SELECT 1 AS one FROM clinic_sync.make_batch() \gset
 SELECT is((SELECT string_agg(key, '') FROM clinic_sync.changes(:'c13')), '{"id":-9}', 'and the log goes on');
+
+-- a name is kept while batches after the floor need it
+CREATE TABLE brief (id int PRIMARY KEY);
+SELECT clinic_sync.publish('brief');
+SELECT 1 AS one FROM clinic_sync.make_batch(true) \gset
+SELECT dblink_exec('long', 'BEGIN') AS done \gset
+SELECT dblink_exec('long', 'DROP TABLE brief') AS done \gset
+SELECT cursor AS c14, batch AS b14 FROM clinic_sync.make_batch(true) \gset
+UPDATE clinic_sync.history SET floor_batch = :b14;
+SELECT dblink_exec('long', 'COMMIT') AS done \gset
+SELECT clinic_sync.prune_small(:b14);
+SELECT 1 AS one FROM clinic_sync.make_batch(true) \gset
+SELECT is((SELECT string_agg(concat_ws(' ', relation, operation), '') FROM clinic_sync.changes(:'c14')), 'brief resync', 'a table that went after the floor has its name');
+SELECT batch AS b15 FROM clinic_sync.make_batch(true) \gset
+SELECT clinic_sync.prune_small(:b15);
+SELECT is_empty('SELECT FROM clinic_sync.retired', 'later it goes');
 
 -- partitions of batch
 UPDATE clinic_sync.history SET batch_from = 0;

@@ -1,5 +1,5 @@
 -- publish(), unpublish(): what they do and everything they refuse
-SELECT plan(60);
+SELECT plan(62);
 
 CREATE FUNCTION pg_temp.error(statement text, OUT code text, OUT message text, OUT detail text, OUT hint text)
 LANGUAGE plpgsql AS $$
@@ -174,5 +174,14 @@ INSERT INTO patients VALUES ('JG-0002');
 SELECT batch AS n FROM clinic_sync.make_batch() \gset
 SELECT results_eq(format('SELECT relation, operation FROM clinic_sync.changes(%L)', :'before'),
 	$$VALUES ('visits', 'resync'), ('patients', 'resync')$$, 'devices are told, by the names of then');
+
+-- a column that is in no row (VIRTUAL in PostgreSQL 18) is none of ours
+CREATE TABLE computed (id int PRIMARY KEY, twice int GENERATED ALWAYS AS (id * 2) STORED);
+SELECT is((SELECT string_agg(name, ' ') FROM clinic_sync.published_columns('computed', '{}')), 'id twice', 'a stored generated column is published');
+BEGIN;
+UPDATE pg_attribute SET attgenerated = 'v' WHERE attrelid = 'computed'::regclass AND attname = 'twice';
+SELECT is((SELECT string_agg(name, ' ') FROM clinic_sync.published_columns('computed', '{}')), 'id', 'a virtual one is not');
+ROLLBACK;
+DROP TABLE computed;
 
 SELECT * FROM finish();

@@ -1,5 +1,5 @@
 -- a relay's role, its report, snapshot queries, digests
-SELECT plan(51);
+SELECT plan(58);
 
 SET client_min_messages = warning;
 DROP ROLE IF EXISTS test_relay, test_nobody;
@@ -77,6 +77,20 @@ SELECT is((SELECT count(*) FROM answer), 2::bigint, 'all rows');
 SELECT is((SELECT count(*) FROM keys), 0::bigint, 'none is too big');
 SELECT ok(NOT has_column_privilege('test_relay', 'patients', 'secret', 'SELECT'), 'it cannot read an excluded column');
 
+-- a table moves to another schema, and columns whose text can be long are printed to know it
+CREATE SCHEMA moved;
+CREATE TABLE notes (id int PRIMARY KEY, secret text, j jsonb, n numeric[]);
+SELECT clinic_sync.publish('notes', exclude_columns => '{secret}');
+ALTER TABLE notes SET SCHEMA moved;
+INSERT INTO moved.notes SELECT 1, 'canary', to_jsonb(array_agg(i)), array_agg(i) FROM generate_series(1, 3000) i;
+SET ROLE test_relay;
+SELECT query AS notes_query FROM clinic_sync.snapshot_tables() WHERE name = 'notes' \gset
+CREATE TEMP TABLE notes_answer AS :notes_query;
+RESET ROLE;
+SELECT is((SELECT count(*) FROM notes_answer), 1::bigint, 'a relay reads a table that moved to another schema');
+SELECT ok(:'notes_query' LIKE '%row_is_held%', 'and its rows are looked at');
+DROP TABLE moved.notes;
+
 -- rows over max_row_bytes
 SET clinic_sync.max_row_bytes = 1024;
 INSERT INTO pairs VALUES (3, 'big"' || repeat('x', 2000)), (4, 'small');
@@ -144,6 +158,15 @@ SELECT is((SELECT active_connections || ' ' || relays FROM clinic_sync.status), 
 SELECT ok((SELECT bool_or(p LIKE 'relay front was lost at %') FROM clinic_sync.problems() p), 'status says so');
 SELECT clinic_sync.relay_goodbye('r1');
 SELECT is((SELECT state FROM clinic_sync.relays) || ' ' || (SELECT state FROM clinic_sync.devices WHERE id = 'a'), 'stopped disconnected', 'goodbye');
+SELECT clinic_sync.relay_report('{"id":"r9"}', '[{"id":"z","state":"live"}]');
+SELECT lives_ok($$SELECT clinic_sync.relay_report('{"id":"r9"}', NULL)$$, 'a report of the relay alone');
+SELECT is((SELECT state || connected FROM clinic_sync.devices WHERE id = 'z'), 'livetrue', 'leaves its devices alone');
+SELECT lives_ok($$SELECT clinic_sync.relay_report('{"id":"r9","cursor":"none"}', '[{"id":"z","cursor":"99999999999999999999-0000000000000000"}]')$$, 'cursors that are none');
+SELECT results_eq('SELECT r.cursor, d.cursor FROM clinic_sync.relays r, clinic_sync.devices d, clinic_sync.status WHERE r.id = $$r9$$ AND d.id = $$z$$',
+	'VALUES (NULL::text, NULL::text)', 'do not break the views');
+SELECT lives_ok(format('SELECT clinic_sync.relay_report($${"id":"r9"}$$, $$[{"id":"%1$s1"},{"id":"%1$s2"}]$$)', repeat('x', 64)), 'two ids that are cut to the same');
+DELETE FROM clinic_sync.relay WHERE id = 'r9';
+DELETE FROM clinic_sync.device WHERE relay = 'r9';
 SELECT throws_ok($$SELECT clinic_sync.relay_report('{}', '[]')$$, '22023', NULL, 'a report without id');
 SELECT throws_ok($$SELECT clinic_sync.relay_report('{"id":"x"}', '{}')$$, '22023', NULL, 'a report whose devices are no array');
 
