@@ -239,17 +239,23 @@ add_keys(CsPublication *entry, Relation rel, Relation root)
 	ReleaseSysCache(tuple);
 }
 
+/*
+ * While a partition is being detached concurrently its trigger still fires,
+ * and old transactions still see it in its root; get_partition_ancestors()
+ * ends at such a partition.
+ */
 static Oid
 partition_root(Relation rel)
 {
-	List *ancestors;
-	Oid root;
+	Oid root = RelationGetRelid(rel);
 
-	if (!rel->rd_rel->relispartition)
-		return RelationGetRelid(rel);
-	ancestors = get_partition_ancestors(RelationGetRelid(rel));
-	root = ancestors == NIL ? RelationGetRelid(rel) : llast_oid(ancestors);
-	list_free(ancestors);
+	while (get_rel_relispartition(root))
+	{
+		List *ancestors = get_partition_ancestors(root);
+
+		root = ancestors == NIL ? get_partition_parent(root, true) : llast_oid(ancestors);
+		list_free(ancestors);
+	}
 	return root;
 }
 
