@@ -49,8 +49,14 @@ enum
 static int64
 next_seq(void)
 {
-	/* nothing written yet, which takes a statement that changes no row */
-	if (XLogRecPtrIsInvalid(XactLastRecEnd))
+	static XLogRecPtr last = InvalidXLogRecPtr;
+
+	/*
+	 * Nothing written yet, which takes a statement that changes no row, or
+	 * nothing since: with wal_level minimal, rows of a segment made in this
+	 * very transaction are not WAL-logged.
+	 */
+	if (XLogRecPtrIsInvalid(XactLastRecEnd) || XactLastRecEnd == last)
 	{
 		char nothing = 0;
 
@@ -58,7 +64,8 @@ next_seq(void)
 		XLogRegisterData(&nothing, sizeof(nothing));
 		XLogInsert(RM_XLOG_ID, XLOG_NOOP);
 	}
-	return (int64) XactLastRecEnd;
+	last = XactLastRecEnd;
+	return (int64) last;
 }
 
 void
