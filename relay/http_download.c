@@ -13,6 +13,7 @@
 #include "job.h"
 #include "log.h"
 #include "metrics.h"
+#include "table_counts.h"
 
 #define RETRY_AFTER_S "2"
 
@@ -21,6 +22,8 @@ struct download {
 	int fd;
 	uint64_t at;   /* next byte */
 	uint64_t left; /* bytes still to send */
+	bool to_end;   /* ... up to the end of the file */
+	struct table_counts counts;
 };
 
 static void download_close(struct http_exchange *x)
@@ -30,8 +33,17 @@ static void download_close(struct http_exchange *x)
 	snapshot_cancel(d->wait);
 	if (d->fd >= 0)
 		close(d->fd);
+	table_counts_free(&d->counts);
 	free(d);
 	x->job = NULL;
+}
+
+/* With the last byte, so that a download in several ranges counts once. */
+static void log_synced(const struct download *d)
+{
+	for (size_t i = 0; i < d->counts.len; i++)
+		log_info("Synced %llu records from table %s (snapshot)",
+			 (unsigned long long)d->counts.items[i].rows, d->counts.items[i].table);
 }
 
 static body_result download_body(struct http_exchange *x, char *out, size_t size, size_t *len)
@@ -50,7 +62,11 @@ static body_result download_body(struct http_exchange *x, char *out, size_t size
 	d->left -= (uint64_t)n;
 	*len = (size_t)n;
 	metric_add(METRIC_SNAPSHOT_BYTES, (uint64_t)n);
-	return d->left ? BODY_MORE : BODY_END;
+	if (d->left)
+		return BODY_MORE;
+	if (d->to_end)
+		log_synced(d);
+	return BODY_END;
 }
 
 static void serve_file(struct http_exchange *x, const struct snapshot *s)
@@ -79,6 +95,11 @@ static void serve_file(struct http_exchange *x, const struct snapshot *s)
 	}
 	d->at = from;
 	d->left = to - from + 1;
+	d->to_end = to == s->bytes - 1;
+	for (size_t i = 0; i < s->table_count; i++)
+		if (!table_counts_add(&d->counts, s->tables[i].name, strlen(s->tables[i].name),
+				      s->tables[i].rows))
+			break;
 	x->content_type = "application/vnd.sqlite3";
 	x->content_length = (int64_t)d->left;
 	x->body = download_body;
