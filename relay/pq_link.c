@@ -147,6 +147,20 @@ int pq_link_server_version(const struct pq_link *l)
 	return l->conn ? PQserverVersion(l->conn) : 0;
 }
 
+const char *pq_link_user(const struct pq_link *l)
+{
+	const char *user = l->conn ? PQuser(l->conn) : NULL;
+
+	return user ? user : "";
+}
+
+const char *pq_link_database(const struct pq_link *l)
+{
+	const char *database = l->conn ? PQdb(l->conn) : NULL;
+
+	return database ? database : "";
+}
+
 /* ---- connecting ------------------------------------------------------------ */
 
 /*

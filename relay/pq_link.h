@@ -53,6 +53,9 @@ void pq_link_good(struct pq_link *l);
 bool pq_link_is_up(const struct pq_link *l);
 bool pq_link_is_busy(const struct pq_link *l);
 int pq_link_server_version(const struct pq_link *l);
+/* As it is connected; "" while it is not. */
+const char *pq_link_user(const struct pq_link *l);
+const char *pq_link_database(const struct pq_link *l);
 
 typedef void (*pq_row_fn)(void *ctx, const struct pg_result *row);
 typedef void (*pq_done_fn)(void *ctx, const struct pq_answer *answer);

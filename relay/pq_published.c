@@ -1,5 +1,6 @@
 /* The list of published tables; see published.h. */
 #include <libpq-fe.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +17,8 @@ static struct {
 	struct loop_timer retry;
 	char **names;
 	size_t count;
-	bool asked; /* a question is open */
+	bool asked;         /* a question is open */
+	char complained[6]; /* SQLSTATE that the log knows about */
 	void (*on_fresh)(void *ctx);
 	void *ctx;
 } published;
@@ -54,11 +56,16 @@ static void on_answer(void *ctx, const struct pq_answer *answer)
 {
 	(void)ctx;
 	if (!answer->ok || !take_names(answer->result)) {
-		log_warning("database (tables): %s", answer->message);
+		if (answer->ok || strcmp(published.complained, answer->sqlstate) != 0)
+			log_warning("database (tables): %s",
+				    answer->ok ? "out of memory" : answer->message);
+		snprintf(published.complained, sizeof(published.complained), "%s",
+			 answer->sqlstate);
 		loop_timer_set(&published.retry, RETRY_AFTER_MS, send_question, NULL);
 		return;
 	}
 	published.asked = false;
+	published.complained[0] = '\0';
 	pq_link_good(published.link);
 	published.on_fresh(published.ctx);
 }

@@ -109,15 +109,26 @@ static void round_end(void)
 		answer_bell();
 }
 
+/* What to do about it, if we know. */
+static void write_hint(const char *sqlstate, char *out, size_t size)
+{
+	char name[200];
+
+	out[0] = '\0';
+	if (strcmp(sqlstate, "3F000") == 0 || strcmp(sqlstate, "42883") == 0)
+		snprintf(out, size, "; in database %s: CREATE EXTENSION clinic_sync",
+			 log_quote(pq_link_database(reader.link), name, sizeof(name)));
+	else if (strcmp(sqlstate, "42501") == 0)
+		snprintf(out, size, "; SELECT clinic_sync.grant_relay('%s') gives it the rights",
+			 log_quote(pq_link_user(reader.link), name, sizeof(name)));
+}
+
 /* The server refused a step: say so once, try again with the next poll. */
 static void round_fail(const struct pq_answer *answer, const char *what)
 {
-	const char *hint = "";
+	char hint[300];
 
-	if (strcmp(answer->sqlstate, "3F000") == 0 || strcmp(answer->sqlstate, "42883") == 0)
-		hint = "; is the extension clinic_sync installed in this database?";
-	else if (strcmp(answer->sqlstate, "42501") == 0)
-		hint = "; has clinic_sync.grant_relay() been called for this role?";
+	write_hint(answer->sqlstate, hint, sizeof(hint));
 	if (strcmp(reader.complained, answer->sqlstate) != 0)
 		log_error("database (live): %s: %s (%s)%s", what, answer->message, answer->sqlstate,
 			  hint);

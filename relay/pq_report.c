@@ -16,6 +16,7 @@
 
 #include "log.h"
 #include "pq_link.h"
+#include "pq_reader.h"
 #include "ws_loop.h"
 
 #define REPAIR_INTERVAL_MS 1000
@@ -57,14 +58,35 @@ static uint32_t interval_ms(int duty)
 	return (uint32_t)reporter.config->report_interval_s * 1000;
 }
 
+/*
+ * No extension, or no right to use it.  While the live reader is not live it
+ * says the same, with what to do about it; once is enough.
+ */
+static bool reader_says_it(const struct pq_answer *answer)
+{
+	static const char *const states[] = {"3F000", "42883", "42501"};
+
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
+		if (strcmp(answer->sqlstate, states[i]) == 0)
+			return !pq_reader_is_live();
+	return false;
+}
+
+static void log_failure(struct duty *d, const struct pq_answer *answer)
+{
+	if (strcmp(d->complained, answer->sqlstate) == 0 || reader_says_it(answer))
+		return;
+	log_warning("database (report): %s: %s (%s)", d->name, answer->message, answer->sqlstate);
+	snprintf(d->complained, sizeof(d->complained), "%s", answer->sqlstate);
+}
+
 static void log_outcome(struct duty *d, const struct pq_answer *answer)
 {
-	if (!answer->ok && strcmp(d->complained, answer->sqlstate) != 0)
-		log_warning("database (report): %s: %s (%s)", d->name, answer->message,
-			    answer->sqlstate);
-	snprintf(d->complained, sizeof(d->complained), "%s", answer->sqlstate);
-	if (!answer->ok)
+	if (!answer->ok) {
+		log_failure(d, answer);
 		return;
+	}
+	d->complained[0] = '\0';
 	pq_link_good(reporter.link);
 	if (d == &reporter.duties[DUTY_REPAIR] && PQntuples(answer->result) == 1 &&
 	    atoi(PQgetvalue(answer->result, 0, 0)) > 0)
@@ -137,7 +159,7 @@ static void finish(void)
 static void on_goodbye(void *ctx, const struct pq_answer *answer)
 {
 	(void)ctx;
-	if (!answer->ok)
+	if (!answer->ok && !reader_says_it(answer))
 		log_warning("database (report): goodbye: %s (%s)", answer->message,
 			    answer->sqlstate);
 	finish();

@@ -4,7 +4,12 @@
  */
 #include "ws_server.h"
 
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "log.h"
 #include "protocol_out.h"
@@ -19,6 +24,7 @@
 static struct {
 	struct lws_context *context;
 	struct lws_vhost *vhost;
+	bool opening; /* its words about a port that is taken are worse than ours */
 	bool stopping;
 } server;
 
@@ -55,6 +61,8 @@ static void log_line(int level, const char *line)
 {
 	size_t len = strcspn(line, "\n");
 
+	if (server.opening)
+		return;
 	if (level == LLL_ERR)
 		log_error("libwebsockets: %.*s", (int)len, line);
 	else
@@ -76,6 +84,27 @@ static void stop(void *ctx)
 		return;
 	server.stopping = true;
 	lws_context_destroy(server.context);
+}
+
+/* libwebsockets does not say why it cannot listen: the same by hand, for errno. */
+static const char *why_not_listening(const char *address, int port)
+{
+	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM};
+	struct addrinfo *found;
+	char service[16];
+	int fd, one = 1, error = 0;
+
+	snprintf(service, sizeof(service), "%d", port);
+	if (getaddrinfo(address, service, &hints, &found) != 0)
+		return "not an address";
+	fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+	    bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, 1) < 0)
+		error = errno;
+	if (fd >= 0)
+		close(fd);
+	freeaddrinfo(found);
+	return error ? strerror(error) : "libwebsockets refuses it";
 }
 
 static cs_status create(struct relay *relay, struct cs_error *err)
@@ -107,10 +136,13 @@ static cs_status create(struct relay *relay, struct cs_error *err)
 	info.port = config->port;
 	if (!strchr(config->listen_address, ':'))
 		info.options |= LWS_SERVER_OPTION_DISABLE_IPV6;
+	server.opening = true;
 	server.vhost = lws_create_vhost(server.context, &info);
+	server.opening = false;
 	if (!server.vhost)
-		return cs_fail(err, CS_ERR_CONFIG, "cannot listen on %s port %d",
-			       config->listen_address, config->port);
+		return cs_fail(err, CS_ERR_CONFIG, "cannot listen on %s port %d: %s",
+			       config->listen_address, config->port,
+			       why_not_listening(config->listen_address, config->port));
 	return CS_OK;
 }
 
