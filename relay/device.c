@@ -270,6 +270,7 @@ void device_tick(struct device *d, uint64_t now_ms)
 	else if (d->state == DEVICE_CATCH_UP && d->retry_ms && now_ms >= d->retry_ms &&
 		 !d->current && !d->queue)
 		device_follow(d, now_ms); /* after what came before has gone out */
+	device_look_for_proof(d, now_ms);
 }
 
 void device_free(struct device *d, uint64_t now_ms)

@@ -62,6 +62,9 @@ struct device_env {
 	void (*catch_up_cancel)(void *ctx, struct device *d);
 	/* d's queue has room again. */
 	void (*catch_up_resume)(void *ctx, struct device *d);
+	/* Is what the relay has still all there is?  Without a recent proven round trip to the
+	   database nobody knows, and no device is told that it is level. */
+	bool (*database_proven)(void *ctx, uint64_t now_ms);
 	void *ctx;
 };
 
@@ -96,6 +99,7 @@ struct device {
 	bool from_log;        /* CATCH_UP: by the queue below; else by the ring from seq on */
 	bool log_ended;       /* from_log: after the queue the ring goes on at seq */
 	bool ready_due;       /* the cursor is not proven good yet: `ready` is still to be said */
+	bool level_due;       /* LIVE: it has everything and is still to be told */
 	uint64_t seq;
 	uint64_t retry_ms; /* CATCH_UP from the log could not start: again then; 0: no */
 
@@ -140,7 +144,9 @@ void device_tables_checked(struct device *d, const char *unknown, uint64_t now_m
 void device_entry_came(struct device *d);
 void device_resync(struct device *d, const char *reason, const struct cursor *at,
 		   const char *tables, uint64_t now_ms);
-void device_idle(struct device *d, struct frame *heartbeat);
+void device_idle(struct device *d, struct frame *heartbeat, uint64_t now_ms);
+/* The relay lost the database: nobody is level until it is back. */
+void device_database_gone(struct device *d);
 /* Say something beside the feed; takes over the reference, NULL is out of memory. */
 void device_say(struct device *d, struct frame *f);
 
@@ -162,6 +168,8 @@ void device_catch_up_failed(struct device *d, uint64_t now_ms);
 void device_follow(struct device *d, uint64_t now_ms);
 /* Forget all that waits but the relay's own messages; state and group stay. */
 void device_halt(struct device *d);
+/* If it waits to hear that it is level, it may hear it now. */
+void device_look_for_proof(struct device *d, uint64_t now_ms);
 /* Leave the group, if any. */
 void device_leave_group(struct device *d, uint64_t now_ms);
 

@@ -137,18 +137,39 @@ static bool take_entry(struct device *d, struct feed_entry *e)
 	return true;
 }
 
+static bool is_proven(const struct device *d, uint64_t now_ms)
+{
+	return d->env->database_proven(d->env->ctx, now_ms);
+}
+
+static void say_database_gone(struct device *d)
+{
+	device_say(d, out_error("database_unavailable",
+				"the relay cannot reach PostgreSQL; it goes on by itself"));
+}
+
 /*
  * The device has everything the relay has: say so, or it would have to wait for
- * the next heartbeat to know.
+ * the next heartbeat to know.  But not while the database may have more that the
+ * relay cannot see; then it is said when that is over.
  */
-static void become_live(struct device *d)
+static void become_live(struct device *d, uint64_t now_ms)
 {
 	struct feed_step step = d->group->builder.step;
+	bool is_new = d->state != DEVICE_LIVE;
 	struct feed_entry *e;
 
-	if (d->state == DEVICE_LIVE)
-		return;
+	if (is_new)
+		d->level_due = true;
 	d->state = DEVICE_LIVE;
+	if (!d->level_due)
+		return;
+	if (!is_proven(d, now_ms)) {
+		if (is_new)
+			say_database_gone(d);
+		return;
+	}
+	d->level_due = false;
 	step.from = d->cursor;
 	step.to = d->cursor;
 	e = feed_entry_of_heartbeat(&step);
@@ -171,7 +192,7 @@ static bool take_from_ring(struct device *d, uint64_t now_ms)
 		follow_log(d, now_ms);
 		return false;
 	}
-	become_live(d);
+	become_live(d, now_ms);
 	return false;
 }
 
@@ -265,10 +286,28 @@ void device_entry_came(struct device *d)
 		d->env->wake(d->env->ctx, d);
 }
 
-void device_idle(struct device *d, struct frame *heartbeat)
+void device_idle(struct device *d, struct frame *heartbeat, uint64_t now_ms)
 {
-	if (d->state == DEVICE_LIVE && !d->current && d->seq == d->group->next_seq)
+	if (d->state != DEVICE_LIVE || d->current || d->seq != d->group->next_seq)
+		return;
+	if (is_proven(d, now_ms))
 		device_say(d, frame_ref(heartbeat));
+	else
+		d->level_due = true;
+}
+
+void device_database_gone(struct device *d)
+{
+	if (!d->known)
+		return;
+	d->level_due = d->state == DEVICE_LIVE;
+	say_database_gone(d);
+}
+
+void device_look_for_proof(struct device *d, uint64_t now_ms)
+{
+	if (d->state == DEVICE_LIVE && d->level_due && is_proven(d, now_ms))
+		d->env->wake(d->env->ctx, d);
 }
 
 /* ---- from the log ------------------------------------------------------------------------ */

@@ -12,12 +12,6 @@
 #include "relay_state.h"
 #include "upstream.h"
 
-static bool is_ready(const struct relay *r, const struct upstream_status *up)
-{
-	return up->connected && up->proven_ms &&
-	       clock_monotonic_ms() - up->proven_ms < (uint64_t)r->config->ready_timeout_s * 1000;
-}
-
 static uint64_t age_ms(uint64_t since_ms)
 {
 	return since_ms ? clock_monotonic_ms() - since_ms : 0;
@@ -35,7 +29,8 @@ void http_status(struct http_exchange *x)
 	dynbuf_addf(&x->text,
 		    "{\"status\":\"%s\",\"version\":\"%s\",\"activeConnections\":%zu,"
 		    "\"lastSyncTime\":",
-		    is_ready(r, &up) ? "ok" : "degraded", CLINIC_SYNC_VERSION, r->device_count);
+		    relay_is_proven(r, clock_monotonic_ms()) ? "ok" : "degraded",
+		    CLINIC_SYNC_VERSION, r->device_count);
 	if (up.batch_time[0])
 		dynbuf_add_json(&x->text, up.batch_time, strlen(up.batch_time));
 	else
@@ -58,10 +53,7 @@ void http_healthz(struct http_exchange *x)
 
 void http_readyz(struct http_exchange *x)
 {
-	struct upstream_status up;
-
-	upstream_get_status(&up);
-	if (is_ready(x->relay, &up))
+	if (relay_is_proven(x->relay, clock_monotonic_ms()))
 		http_answer_line(x, 200, "ready");
 	else
 		http_answer_line(x, 503, "no proven round trip to PostgreSQL");

@@ -43,8 +43,9 @@ static struct reader {
 	int64_t proven;
 	uint64_t asked_ms; /* when the request under way was sent */
 	bool in_round;
-	bool by_bell; /* a doorbell began the round */
-	bool rung;    /* a doorbell came during the round */
+	bool cut_good; /* the round's make_batch() found everything committed, not a lock */
+	bool by_bell;  /* a doorbell began the round */
+	bool rung;     /* a doorbell came during the round */
 	bool live;
 	bool boundary; /* cut a batch even if there is nothing: the first of a history */
 	bool paused;
@@ -70,8 +71,6 @@ static void note_answer(const struct pq_answer *answer)
 {
 	if (answer->warned)
 		reader.owner.status->unproven++;
-	else if (answer->ok)
-		reader.owner.status->proven_ms = clock_monotonic_ms();
 }
 
 static void set_live(bool live)
@@ -141,9 +140,14 @@ static void round_fail(const struct pq_answer *answer, const char *what)
 		pq_link_restart(reader.link, "the server is read-only");
 }
 
-/* Everything proven has been handed on. */
+/*
+ * Everything proven has been handed on.  Unless the cut failed, that is
+ * everything there was when the round began.
+ */
 static void round_idle(void)
 {
+	if (reader.cut_good)
+		reader.owner.status->proven_ms = clock_monotonic_ms();
 	reader.complained[0] = '\0';
 	pq_link_good(reader.link);
 	set_live(true);
@@ -165,6 +169,7 @@ static void on_cut(void *ctx, const struct pq_answer *answer)
 		round_fail(answer, "make_batch()");
 		return;
 	}
+	reader.cut_good = answer->ok;
 	cut = answer->ok && PQntuples(answer->result) == 1 &&
 	      pq_field_cursor(answer->result, 0, &reader.target);
 	reader.boundary = false;

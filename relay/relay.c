@@ -110,8 +110,7 @@ static bool env_catch_up(void *ctx, struct device *d)
 	struct relay *r = ctx;
 
 	if (!r->database_connected)
-		device_say(d, out_error("database_unavailable",
-					"the relay cannot reach PostgreSQL; it goes on by itself"));
+		device_database_gone(d);
 	return catch_up_start(r->catch_ups, d);
 }
 
@@ -123,6 +122,26 @@ static void env_catch_up_cancel(void *ctx, struct device *d)
 static void env_catch_up_resume(void *ctx, struct device *d)
 {
 	catch_up_resume(((struct relay *)ctx)->catch_ups, d);
+}
+
+bool relay_is_proven(const struct relay *r, uint64_t now_ms)
+{
+	struct upstream_status up;
+
+	upstream_get_status(&up);
+	return up.connected && up.proven_ms &&
+	       now_ms < up.proven_ms + (uint64_t)r->config->ready_timeout_s * 1000;
+}
+
+static bool env_database_proven(void *ctx, uint64_t now_ms)
+{
+	const struct relay *r = ctx;
+
+	if (relay_is_proven(r, now_ms))
+		return true;
+	/* somebody waits for it: do not leave it to the next poll */
+	upstream_ring();
+	return false;
 }
 
 /* ---- feed to devices ------------------------------------------------------------------ */
@@ -150,7 +169,7 @@ static void on_idle(void *ctx, struct feed_group *g, struct frame *f)
 	(void)ctx;
 	for (struct device *d = g->devices, *next; d; d = next) {
 		next = d->group_next;
-		device_idle(d, f);
+		device_idle(d, f, clock_monotonic_ms());
 	}
 }
 
@@ -205,12 +224,7 @@ static void on_state(void *ctx, bool connected)
 	r->database_connected = connected;
 	published_forget();
 	for (struct device *d = r->devices; d && !connected; d = d->next)
-		if (d->known)
-			device_say(
-				d,
-				out_error(
-					"database_unavailable",
-					"the relay cannot reach PostgreSQL; it goes on by itself"));
+		device_database_gone(d);
 }
 
 static void on_history_lost(void *ctx, const char *reason)
@@ -330,6 +344,7 @@ static void set_up(struct relay *r)
 		.catch_up = env_catch_up,
 		.catch_up_cancel = env_catch_up_cancel,
 		.catch_up_resume = env_catch_up_resume,
+		.database_proven = env_database_proven,
 		.ctx = r,
 	};
 }

@@ -31,5 +31,7 @@ struct relay {
    sets d->session and wakes it.  NULL: out of memory. */
 struct device *relay_device_open(struct relay *r, bool authorized);
 void relay_device_close(struct relay *r, struct device *d);
+/* Has the database answered so recently that nothing can be missing? */
+bool relay_is_proven(const struct relay *r, uint64_t now_ms);
 
 #endif

@@ -19,7 +19,7 @@ struct world {
 	struct device *device;
 	uint64_t now_ms;
 	int wakes, catch_ups, resumes;
-	bool catch_up_busy, tables_known;
+	bool catch_up_busy, tables_known, proven;
 };
 
 static void on_entry(void *ctx, struct feed_group *g)
@@ -39,9 +39,10 @@ static void on_resync(void *ctx, struct feed_group *g, const struct cursor *at, 
 
 static void on_idle(void *ctx, struct feed_group *g, struct frame *f)
 {
-	(void)ctx;
+	struct world *w = ctx;
+
 	for (struct device *d = g->devices; d; d = d->group_next)
-		device_idle(d, f);
+		device_idle(d, f, w->now_ms);
 }
 
 static const struct feed_events events = {on_entry, on_resync, on_entry, on_idle};
@@ -86,6 +87,14 @@ static void env_resume(void *ctx, struct device *d)
 	((struct world *)ctx)->resumes++;
 }
 
+static bool env_proven(void *ctx, uint64_t now_ms)
+{
+	struct world *w = ctx;
+
+	assert_true(now_ms >= w->now_ms);
+	return w->proven;
+}
+
 static int set_up(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
@@ -101,8 +110,17 @@ static int set_up(void **state)
 	feed_start(w->feed, &start);
 	w->now_ms = 1000;
 	w->tables_known = true;
-	w->env = (struct device_env){&w->config,   w->feed,    env_wake,   env_code, env_tables,
-				     env_catch_up, env_cancel, env_resume, w};
+	w->proven = true;
+	w->env = (struct device_env){.config = &w->config,
+				     .feed = w->feed,
+				     .wake = env_wake,
+				     .access_code_good = env_code,
+				     .tables_known = env_tables,
+				     .catch_up = env_catch_up,
+				     .catch_up_cancel = env_cancel,
+				     .catch_up_resume = env_resume,
+				     .database_proven = env_proven,
+				     .ctx = w};
 	w->device = device_new(&w->env, false, w->now_ms);
 	w->device->session = w;
 	*state = w;
@@ -504,6 +522,70 @@ static void an_idle_device_hears_a_heartbeat(void **state)
 	expect_nothing(w);
 }
 
+/* The relay may be behind the database without knowing: it must not call anybody level. */
+static void level_is_not_said_without_proof(void **state)
+{
+	struct world *w = *state;
+	int wakes;
+
+	say_hello(w);
+	w->proven = false;
+	request(w, 10);
+	expect(w, "ready");
+	expect_with(w, "error", "code", "database_unavailable");
+	expect_nothing(w);
+	wakes = w->wakes;
+	device_tick(w->device, w->now_ms);
+	assert_int_equal(w->wakes, wakes);
+	expect_nothing(w);
+	w->proven = true;
+	device_tick(w->device, w->now_ms);
+	assert_int_equal(w->wakes, wakes + 1);
+	expect_level(w);
+}
+
+static void what_is_there_is_sent_without_proof(void **state)
+{
+	struct world *w = *state;
+
+	go_live(w);
+	batches(w, 11, 12, 20);
+	request(w, 11);
+	w->proven = false;
+	expect(w, "ready");
+	expect(w, "database_change");
+	expect_with(w, "error", "code", "database_unavailable");
+	expect_nothing(w);
+}
+
+static void an_idle_heartbeat_waits_for_proof(void **state)
+{
+	struct world *w = *state;
+
+	go_live(w);
+	w->proven = false;
+	feed_tick(w->feed, w->now_ms + 30000, 25000);
+	expect_nothing(w);
+	w->proven = true;
+	device_tick(w->device, w->now_ms);
+	expect_level(w);
+}
+
+static void a_level_device_hears_of_an_outage_and_of_its_end(void **state)
+{
+	struct world *w = *state;
+
+	device_database_gone(w->device);
+	go_live(w);
+	w->proven = false;
+	device_database_gone(w->device);
+	expect_with(w, "error", "code", "database_unavailable");
+	expect_nothing(w);
+	w->proven = true;
+	device_tick(w->device, w->now_ms);
+	expect_level(w);
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -526,6 +608,10 @@ int main(void)
 		test(a_resync_ends_the_feed_until_asked_again),
 		test(parts_come_whole_and_in_order),
 		test(an_idle_device_hears_a_heartbeat),
+		test(level_is_not_said_without_proof),
+		test(what_is_there_is_sent_without_proof),
+		test(an_idle_heartbeat_waits_for_proof),
+		test(a_level_device_hears_of_an_outage_and_of_its_end),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);
