@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dynbuf.h"
 #include "job_orders.h"
 #include "log.h"
 #include "pq_params.h"
@@ -18,6 +19,10 @@
 	"-c lock_timeout=10000 -c statement_timeout=60000 -c synchronous_commit=on"                \
 	" -c idle_in_transaction_session_timeout=10000"
 #define READER_SETTINGS "-c lock_timeout=10000 -c statement_timeout=0" CANONICAL_SETTINGS
+
+/* Cuts in a row that found a table emptied or rewritten under them. */
+#define CUT_TRIES_MOST 10
+#define HOLD_MOST_BYTES (1024 * 1024)
 
 enum { COL_RELATION, COL_NAME, COL_SCHEMA, COL_QUERY, COL_OVERSIZE };
 
@@ -173,24 +178,7 @@ done:
 	return status;
 }
 
-cs_status pq_cut_open(const char *dsn, const char *role, const char *tables, struct pq_cut *out,
-		      bool *no_such_table, struct cs_error *err)
-{
-	cs_status status;
-
-	memset(out, 0, sizeof(*out));
-	*no_such_table = false;
-	status = connect_to(dsn, role, READER_SETTINGS, &out->conn, err);
-	if (status == CS_OK)
-		status = cut_and_commit(dsn, role, out, err);
-	if (status == CS_OK)
-		status = find_tables(out, tables, no_such_table, err);
-	if (status != CS_OK)
-		pq_cut_close(out);
-	return status;
-}
-
-void pq_cut_close(struct pq_cut *c)
+static void free_tables(struct pq_cut *c)
 {
 	for (size_t i = 0; i < c->table_count; i++) {
 		struct pq_table *t = &c->tables[i];
@@ -201,6 +189,111 @@ void pq_cut_close(struct pq_cut *c)
 		schema_free(t->schema);
 	}
 	free(c->tables);
+	c->tables = NULL;
+	c->table_count = 0;
+}
+
+/* ---- tables as the snapshot saw them ------------------------------------------------------- */
+
+/*
+ * TRUNCATE and DDL that rewrites a table or changes its partitions do not obey
+ * snapshots: an older one finds the table as it is afterwards.  So the tables
+ * are locked (as reading would, and with no more than the right to read), and
+ * once they cannot change any more, looked at: is their storage still what the
+ * catalog said at the snapshot?
+ */
+static cs_status hold_table(struct pq_cut *c, const struct pq_table *t, struct cs_error *err)
+{
+	struct dynbuf sql;
+	cs_status status;
+
+	dynbuf_init(&sql, HOLD_MOST_BYTES);
+	if (dynbuf_addf(&sql, "SELECT FROM (%s) held LIMIT 0", t->query))
+		status = ask(c->conn, sql.data, NULL, 0, err);
+	else
+		status = cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	dynbuf_free(&sql);
+	return status;
+}
+
+static const char storage_changed[] =
+	"WITH RECURSIVE seen(oid) AS ("
+	" SELECT $1::pg_catalog.regclass::pg_catalog.oid"
+	" UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i, seen WHERE i.inhparent = "
+	"seen.oid),"
+	" held(oid) AS ("
+	" SELECT $1::pg_catalog.regclass::pg_catalog.oid"
+	" UNION SELECT t.relid FROM pg_catalog.pg_partition_tree($1::pg_catalog.regclass) t)"
+	" SELECT EXISTS (SELECT FROM seen FULL JOIN held ON held.oid = seen.oid"
+	" LEFT JOIN pg_catalog.pg_class c ON c.oid = held.oid"
+	" WHERE seen.oid IS NULL OR held.oid IS NULL OR c.relfilenode IS DISTINCT FROM"
+	" coalesce(pg_catalog.pg_relation_filenode(held.oid), 0::pg_catalog.oid))";
+
+static cs_status check_table(struct pq_cut *c, const struct pq_table *t, bool *is_whole,
+			     struct cs_error *err)
+{
+	const char *params[] = {t->relation};
+	PGresult *r = PQexecParams(c->conn, storage_changed, 1, NULL, params, NULL, NULL, 0);
+	cs_status status = CS_OK;
+
+	if (PQresultStatus(r) != PGRES_TUPLES_OK)
+		status = pq_cut_fail(c->conn, "cannot look at a table's storage", err);
+	else if (strcmp(PQgetvalue(r, 0, 0), "f") != 0)
+		*is_whole = false;
+	PQclear(r);
+	return status;
+}
+
+static cs_status hold_tables(struct pq_cut *c, bool *is_whole, struct cs_error *err)
+{
+	cs_status status = CS_OK;
+
+	*is_whole = true;
+	for (size_t i = 0; i < c->table_count && status == CS_OK; i++)
+		status = hold_table(c, &c->tables[i], err);
+	for (size_t i = 0; i < c->table_count && status == CS_OK; i++)
+		status = check_table(c, &c->tables[i], is_whole, err);
+	return status;
+}
+
+static cs_status cut_once(const char *dsn, const char *role, const char *tables, struct pq_cut *c,
+			  bool *is_whole, bool *no_such_table, struct cs_error *err)
+{
+	cs_status status = cut_and_commit(dsn, role, c, err);
+
+	if (status == CS_OK)
+		status = find_tables(c, tables, no_such_table, err);
+	if (status == CS_OK)
+		status = hold_tables(c, is_whole, err);
+	if (status == CS_OK && !*is_whole) {
+		free_tables(c);
+		status = ask(c->conn, "ROLLBACK", NULL, 0, err);
+	}
+	return status;
+}
+
+cs_status pq_cut_open(const char *dsn, const char *role, const char *tables, struct pq_cut *out,
+		      bool *no_such_table, struct cs_error *err)
+{
+	bool is_whole = false;
+	cs_status status;
+
+	memset(out, 0, sizeof(*out));
+	*no_such_table = false;
+	status = connect_to(dsn, role, READER_SETTINGS, &out->conn, err);
+	for (int i = 0; i < CUT_TRIES_MOST && status == CS_OK && !is_whole; i++)
+		status = cut_once(dsn, role, tables, out, &is_whole, no_such_table, err);
+	if (status == CS_OK && !is_whole)
+		status = cs_fail(err, CS_ERR_UPSTREAM,
+				 "tables are emptied or rewritten again and again; try later");
+	if (status != CS_OK)
+		pq_cut_close(out);
+	return status;
+}
+
+void pq_cut_close(struct pq_cut *c)
+{
+	free_tables(c);
 	PQfinish(c->conn);
 	memset(c, 0, sizeof(*c));
 }

@@ -4,6 +4,9 @@
  * One connection cuts a batch and exports that very snapshot, another imports
  * it; then the first commits, and only if that commit is clean may the view be
  * used: the batch is proven.  Reading goes on outside the batcher's lock.
+ *
+ * The tables are held (ACCESS SHARE, as by any reader) until the view is closed,
+ * and are what they were at the batch, also if somebody truncated one meanwhile.
  */
 #ifndef CLINIC_RELAY_PQ_CUT_H
 #define CLINIC_RELAY_PQ_CUT_H

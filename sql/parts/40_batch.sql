@@ -268,6 +268,11 @@ BEGIN
 			HINT = 'Begin the transaction with LOCK TABLE clinic_sync.batch_lock IN EXCLUSIVE MODE.';
 	END IF;
 
+	-- TRUNCATE does not obey snapshots: none may come between the snapshot and the scan
+	IF digest_of IS NOT NULL AND read_committed THEN
+		EXECUTE format('LOCK TABLE %s IN ACCESS SHARE MODE', digest_of);
+	END IF;
+
 	SELECT b.id, b.snapshot INTO before FROM clinic_sync.last_batch() b;
 	EXECUTE clinic_sync.cut_query(before.snapshot, digest_of IS NOT NULL)
 		USING before.snapshot, digest_of, digest_columns INTO cut;
