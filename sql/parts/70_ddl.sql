@@ -10,8 +10,11 @@
  * triggers and creates those itself.  repair() creates missing ones.
  */
 
-/* Brings a publication up to date with its table; logs what devices must know. */
-CREATE FUNCTION clinic_sync.follow_table(publication int) RETURNS void
+/*
+ * Brings a publication up to date with its table; logs what devices must know.
+ * If the command went unseen, changes with new columns may be in the log before.
+ */
+CREATE FUNCTION clinic_sync.follow_table(publication int, unseen boolean DEFAULT false) RETURNS void
 	LANGUAGE plpgsql
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -41,6 +44,9 @@ BEGIN
 	PERFORM clinic_sync.follow_partitions(p.id);
 	object := clinic_sync.schema_object(p.relation, p.event, p.excluded, p.schema_version);
 	kind := clinic_sync.schema_change(p.schema, object, p.relation);
+	IF kind = 'added' AND unseen THEN
+		kind := 'other';
+	END IF;
 	IF kind = 'none' THEN
 		-- indexes only, which the next snapshot brings, or excluded columns
 		UPDATE clinic_sync.publication q SET schema = object, excluded = p.excluded
@@ -66,7 +72,7 @@ BEGIN
 		NULL, CASE kind WHEN 'added' THEN object::text END);
 END
 $$;
-COMMENT ON FUNCTION clinic_sync.follow_table(int) IS
+COMMENT ON FUNCTION clinic_sync.follow_table(int, boolean) IS
 	'internal: brings a publication up to date with its table and tells the devices';
 
 /*

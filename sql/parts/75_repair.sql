@@ -1,4 +1,15 @@
-/* What no event trigger sees: capture triggers that were dropped, or changed while those were off. */
+/*
+ * What no event trigger sees: capture triggers that were dropped, and DDL while
+ * those were off or in a transaction whose snapshot is older than the publication.
+ */
+
+CREATE FUNCTION clinic_sync.is_behind(publication int) RETURNS boolean
+	LANGUAGE sql STABLE
+	RETURN (SELECT p.schema::text <> clinic_sync.schema_object(p.relation, p.event, p.excluded, p.schema_version)::text
+			OR NOT (p.leaves <@ clinic_sync.partitions(p.relation) AND p.leaves @> clinic_sync.partitions(p.relation))
+		FROM clinic_sync.publication p
+		WHERE p.id = is_behind.publication AND EXISTS (SELECT FROM pg_class c WHERE c.oid = p.relation));
+COMMENT ON FUNCTION clinic_sync.is_behind(int) IS 'internal: true if a publication is not what its table is';
 
 /*
  * Publications whose capture triggers are missing or not ENABLE ALWAYS, set
@@ -18,7 +29,8 @@ BEGIN
 	repaired := 0;
 	FOR broken IN
 		SELECT p.id, p.relation FROM clinic_sync.publication p
-		WHERE EXISTS (SELECT FROM clinic_sync.capture_triggers(p.relation) c WHERE c.enabled IS DISTINCT FROM 'A')
+		WHERE clinic_sync.is_behind(p.id)
+			OR EXISTS (SELECT FROM clinic_sync.capture_triggers(p.relation) c WHERE c.enabled IS DISTINCT FROM 'A')
 		ORDER BY p.id
 	LOOP
 		BEGIN
@@ -29,7 +41,10 @@ BEGIN
 				WHERE p.id = broken.id AND x.code <> '42710');
 			IF clinic_sync.set_triggers(broken.relation, true) > 0 THEN
 				PERFORM clinic_sync.log_append(broken.id, 'r', NULL, NULL);
-				PERFORM clinic_sync.follow_table(broken.id);
+				PERFORM clinic_sync.follow_table(broken.id, true);
+				repaired := repaired + 1;
+			ELSIF clinic_sync.is_behind(broken.id) THEN
+				PERFORM clinic_sync.follow_table(broken.id, true);
 				repaired := repaired + 1;
 			END IF;
 		EXCEPTION
@@ -40,7 +55,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION clinic_sync.repair() IS
-	'sets capture triggers right that were dropped, disabled or downgraded, and makes devices fetch those tables anew';
+	'sets capture triggers right that were dropped, disabled or downgraded, follows DDL that went unseen, and makes devices fetch those tables anew';
 
 CREATE FUNCTION clinic_sync.why_not_captured(relation regclass) RETURNS SETOF text
 	LANGUAGE plpgsql STABLE
@@ -69,6 +84,9 @@ BEGIN
 			WHEN 'R' THEN 'fires only in sessions with session_replication_role = replica' ELSE 'is missing' END
 			|| ': clinic_sync.repair() sets it right')
 		FROM clinic_sync.capture_triggers(root) c WHERE c.enabled IS DISTINCT FROM 'A' ORDER BY c.relation, c.trigger;
+	RETURN QUERY
+		SELECT 'its columns, indexes or partitions were changed unseen: clinic_sync.repair() follows them'
+		WHERE clinic_sync.is_behind(pub);
 	RETURN QUERY
 		SELECT 'logging stopped because the change log reached clinic_sync.log_hard_bytes: no relay cuts batches'
 		WHERE EXISTS (SELECT FROM clinic_sync.log_lost);

@@ -1,5 +1,5 @@
 -- DDL on published tables: what is logged, refused, repaired
-SELECT plan(68);
+SELECT plan(74);
 
 -- ops logged since the last call, with the versions of schema rows
 CREATE TABLE public.seen (seq bigint);
@@ -125,6 +125,22 @@ ALTER TABLE p DISABLE TRIGGER "!clinic_sync";
 ALTER EVENT TRIGGER clinic_sync_ddl_command_end ENABLE ALWAYS;
 SELECT is(clinic_sync.repair(), 1, 'repair() enables a disabled trigger');
 SELECT is(logged(), 'r', 'and resyncs');
+SELECT schema_version AS version FROM clinic_sync.publication WHERE name = 'p' \gset
+ALTER EVENT TRIGGER clinic_sync_ddl_command_end DISABLE;
+ALTER TABLE p ADD unseen text;
+ALTER EVENT TRIGGER clinic_sync_ddl_command_end ENABLE ALWAYS;
+SELECT alike((SELECT problem FROM clinic_sync.tables WHERE name = 'p'), '%changed unseen%', 'DDL that no event trigger saw shows in the view');
+SELECT is(clinic_sync.repair(), 1, 'repair() follows it');
+SELECT is(logged(), 'r', 'and resyncs');
+SELECT is((SELECT schema_version FROM clinic_sync.publication WHERE name = 'p'), :version + 1, 'in a new version');
+CREATE INDEX CONCURRENTLY p_unseen ON p (unseen);
+REINDEX TABLE CONCURRENTLY p;
+ALTER INDEX p_unseen RENAME TO p_seen;
+SELECT is(clinic_sync.repair(), 0, 'indexes do not go unseen');
+DROP INDEX CONCURRENTLY p_seen;
+SELECT is(clinic_sync.repair(), 0, 'nor that they go');
+ALTER TABLE p DROP unseen;
+SELECT logged() AS logged \gset
 ALTER TRIGGER "!clinic_sync" ON p RENAME TO mine;
 ALTER TRIGGER "!clinic_sync_truncate" ON p RENAME TO mine_too;
 SELECT is(clinic_sync.repair(), 1, 'repair() makes renamed triggers anew');
