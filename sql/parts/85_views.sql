@@ -84,8 +84,11 @@ BEGIN
 			round(pg_notification_queue_usage()::numeric * 100))
 		WHERE pg_notification_queue_usage() > 0.25;
 	RETURN QUERY SELECT 'no relay is running' WHERE NOT EXISTS (SELECT FROM clinic_sync.relays r WHERE r.state = 'running');
+	-- one that was started again under its name is found, not lost
 	RETURN QUERY SELECT format('relay %s was lost at %s', r.name, r.reported_at) FROM clinic_sync.relays r
-		WHERE r.state = 'lost' ORDER BY r.name;
+		WHERE r.state = 'lost' AND NOT EXISTS (SELECT FROM clinic_sync.relays n
+			WHERE n.name = r.name AND n.state = 'running' AND n.started_at > r.started_at)
+		ORDER BY r.name;
 END
 $$;
 COMMENT ON FUNCTION clinic_sync.problems() IS 'everything that does not work, one sentence a row';

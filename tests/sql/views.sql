@@ -1,5 +1,5 @@
 -- the views: what a DBA asks first
-SELECT plan(24);
+SELECT plan(27);
 
 SELECT is((SELECT count(*) FROM clinic_sync.status), 1::bigint, 'status is one row, also before anything is published');
 SELECT is((SELECT cursor FROM clinic_sync.status), NULL, 'no cursor yet');
@@ -28,6 +28,12 @@ RESET clinic_sync.notify;
 SELECT is((SELECT problems FROM clinic_sync.status), '{"no relay is running"}', 'no relay');
 SELECT clinic_sync.relay_report('{"id":"r","name":"r"}', '[]');
 SELECT is((SELECT problems FROM clinic_sync.status), '{}', 'no problem');
+UPDATE clinic_sync.relay SET started_at = '2026-01-01', reported_at = clock_timestamp() - interval '1 min' WHERE id = 'r';
+SELECT is((SELECT count(*) FROM clinic_sync.status, unnest(problems) p WHERE p LIKE 'relay r was lost at %'), 1::bigint, 'a lost relay');
+SELECT clinic_sync.relay_report('{"id":"other","name":"other","started_at":"2026-01-02"}', '[]');
+SELECT is((SELECT count(*) FROM clinic_sync.status, unnest(problems) p WHERE p LIKE 'relay r was lost at %'), 1::bigint, 'another one does not replace it');
+SELECT clinic_sync.relay_report('{"id":"r2","name":"r","started_at":"2026-01-02"}', '[]');
+SELECT is((SELECT problems FROM clinic_sync.status), '{}', 'the same one, started again, does');
 CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 CREATE TRIGGER " first" AFTER INSERT ON p FOR EACH ROW EXECUTE FUNCTION f();
 SELECT is((SELECT problems::text LIKE '%sorts before%' FROM clinic_sync.status), true, 'a trigger that sorts before ours');
