@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "fmgr.h"
 #include "utils/inval.h"
 
 #include "change_log.h"
@@ -19,6 +21,15 @@
 CS_MODULE_MAGIC;
 
 extern PGDLLEXPORT void _PG_init(void);
+
+PG_FUNCTION_INFO_V1(clinic_sync_in_transaction_block);
+
+/* For procedures: they see it before their first COMMIT fails in the middle. */
+Datum
+clinic_sync_in_transaction_block(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(IsTransactionBlock());
+}
 
 static void
 on_relcache_invalidation(Datum arg, Oid relid)

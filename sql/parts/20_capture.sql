@@ -51,6 +51,11 @@ CREATE FUNCTION clinic_sync.forget_caches() RETURNS void
 COMMENT ON FUNCTION clinic_sync.forget_caches() IS
 	'internal: makes every backend read the publications and the current segment anew';
 
+CREATE FUNCTION clinic_sync.in_transaction_block() RETURNS boolean
+	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'clinic_sync_in_transaction_block';
+COMMENT ON FUNCTION clinic_sync.in_transaction_block() IS
+	'internal: true between BEGIN and COMMIT, where a procedure must not commit';
+
 CREATE FUNCTION clinic_sync.seal_segment(segment int) RETURNS boolean
 	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'clinic_sync_seal_segment';
 COMMENT ON FUNCTION clinic_sync.seal_segment(int) IS

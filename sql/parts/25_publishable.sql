@@ -142,7 +142,9 @@ BEGIN
 	END IF;
 
 	RETURN QUERY SELECT '42809', CASE class.relpersistence WHEN 't' THEN 'it is temporary' ELSE 'it is unlogged' END,
-		'Only permanent tables survive a crash; use ALTER TABLE ... SET LOGGED.'
+		CASE class.relpersistence
+			WHEN 't' THEN 'A temporary table ends with its session; create a permanent one.'
+			ELSE 'Only permanent tables survive a crash; use ALTER TABLE ... SET LOGGED.' END
 		WHERE class.relpersistence <> 'p';
 	RETURN QUERY SELECT '42809', format('its partition %s is %s', t.relid,
 			CASE WHEN c.relkind = 'f' THEN 'a foreign table' WHEN c.relpersistence = 't' THEN 'temporary' ELSE 'unlogged' END),

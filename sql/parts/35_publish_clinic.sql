@@ -78,7 +78,13 @@ DECLARE
 BEGIN
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 	PERFORM clinic_sync.check_clinic(schema);
-	-- in a transaction block this fails before anything is locked
+	IF clinic_sync.in_transaction_block() THEN
+		RAISE EXCEPTION USING ERRCODE = 'active_sql_transaction',
+			MESSAGE = 'publish_clinic() cannot run inside a transaction block',
+			DETAIL = 'It publishes each table in a transaction of its own, so that it never holds the locks of all.',
+			HINT = 'Call it without BEGIN, with the driver''s autocommit on; or publish single tables with clinic_sync.publish().';
+	END IF;
+	-- called by a function this fails, before anything is locked
 	COMMIT;
 	FOR t IN SELECT c.* FROM clinic_sync.clinic_tables() c ORDER BY c.place LOOP
 		tries_left := 30;

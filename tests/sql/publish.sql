@@ -1,5 +1,5 @@
 -- publish(), unpublish(): what they do and everything they refuse
-SELECT plan(62);
+SELECT plan(63);
 
 CREATE FUNCTION pg_temp.error(statement text, OUT code text, OUT message text, OUT detail text, OUT hint text)
 LANGUAGE plpgsql AS $$
@@ -113,6 +113,7 @@ SELECT pg_temp.refused($$SELECT clinic_sync.publish('patients_pkey')$$, '42809',
 SELECT pg_temp.refused($$SELECT clinic_sync.publish('far')$$, '42809', 'it is a foreign table', 'a foreign table');
 SELECT pg_temp.refused($$SELECT clinic_sync.publish('unlogged')$$, '42809', 'it is unlogged', 'an unlogged table');
 SELECT pg_temp.refused($$SELECT clinic_sync.publish('temporary')$$, '42809', 'it is temporary', 'a temporary table');
+SELECT is((SELECT hint FROM pg_temp.error($$SELECT clinic_sync.publish('temporary')$$)), 'A temporary table ends with its session; create a permanent one.', 'which SET LOGGED does not help');
 SELECT pg_temp.refused($$SELECT clinic_sync.publish('parent')$$, '42809', 'other tables inherit from it', 'an inheritance parent');
 SELECT pg_temp.refused($$SELECT clinic_sync.publish('child')$$, '42809', 'it inherits from another table', 'an inheritance child');
 SELECT pg_temp.refused($$SELECT clinic_sync.publish('visits_2a')$$, '42809', 'it is a partition', 'a partition');

@@ -60,7 +60,7 @@ CALL clinic_sync.publish_clinic();
 RESET client_min_messages;
 SELECT is((SELECT count(*) FROM clinic_sync.publication), 13::bigint, 'a second call skips what is published');
 BEGIN;
-SELECT throws_ok('CALL clinic_sync.publish_clinic()', '2D000', NULL, 'not inside a transaction block that could hold all the locks');
+SELECT throws_ok('CALL clinic_sync.publish_clinic()', '25001', 'publish_clinic() cannot run inside a transaction block', 'not inside a transaction block that could hold all the locks');
 ROLLBACK;
 
 -- secrets never reach the log
