@@ -161,6 +161,8 @@ int link_ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *us
 		ws->events->on_open(ws->context);
 		break;
 	case LWS_CALLBACK_CLIENT_RECEIVE:
+		/* bytes are life: on a slow link a pong waits behind megabytes of them */
+		lws_validity_confirmed(wsi);
 		return receive(ws, in, len);
 	case LWS_CALLBACK_CLIENT_RECEIVE_PONG:
 		ws->events->on_alive(ws->context);
