@@ -327,6 +327,8 @@ void event_snapshot(struct clinic_cache *c);
 
 cs_status lock_take(const char *path, int *fd, int *pid, struct cs_error *err) CS_CHECKED;
 void lock_release(int fd);
+/* The same, and the lock file of path goes, too: for a path that got no cache. */
+void lock_remove(const char *path, int fd);
 /* Process that holds the lock of path; 0: none (or not known). */
 int lock_holder(const char *path);
 
@@ -340,7 +342,11 @@ cs_status session_send(struct clinic_cache *c, char *message, struct cs_error *e
 cs_status session_request(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
 /* The file is not what its cursor says: count that in the file, ask for a fresh snapshot. */
 void session_want_fresh(struct clinic_cache *c, uint64_t now_ms);
-/* The relay refuses us for good. */
+/* The relay refuses us for good: why, and what to do. */
+#define SESSION_BAD_ACCESS_CODE                                                                    \
+	"the relay refuses the access code; the access code file must hold the one of the clinic"
+#define SESSION_BAD_TABLE                                                                          \
+	"the relay does not publish a table that was asked for; name only published ones, or all"
 void session_stop(struct clinic_cache *c, const char *why);
 
 #endif

@@ -319,8 +319,11 @@ fail:
 
 void clinic_cache_close(struct clinic_cache *c)
 {
+	bool is_cache;
+
 	if (!c)
 		return;
+	is_cache = c->cursor[0] != '\0';
 	cache_close_file(c);
 	stage_close(c->stage);
 	names_free(c->wanted, c->wanted_count);
@@ -331,7 +334,10 @@ void clinic_cache_close(struct clinic_cache *c)
 	dynbuf_free(&c->scratch);
 	dynbuf_free(&c->sql);
 	dynbuf_free(&c->key);
-	lock_release(c->lock_fd);
+	if (c->lock_fd >= 0 && !is_cache)
+		lock_remove(c->path, c->lock_fd);
+	else
+		lock_release(c->lock_fd);
 	free(c->path);
 	free(c->part_path);
 	free(c->ready_path);

@@ -202,7 +202,13 @@ static cs_status on_error(struct incoming *in)
 	snprintf(detail, sizeof(detail), "the relay says %s: %s",
 		 log_quote(code ? code : "error", quoted_code, sizeof(quoted_code)),
 		 log_quote(message ? message : "", quoted, sizeof(quoted)));
-	if (code && (strcmp(code, "bad_access_code") == 0 || strcmp(code, "bad_table") == 0)) {
+	if (code && strcmp(code, "bad_access_code") == 0) {
+		session_stop(in->c, SESSION_BAD_ACCESS_CODE);
+		return CS_OK;
+	}
+	if (code && strcmp(code, "bad_table") == 0) {
+		/* the relay names the table */
+		snprintf(detail, sizeof(detail), SESSION_BAD_TABLE " (%s)", quoted);
 		session_stop(in->c, detail);
 		return CS_OK;
 	}

@@ -161,9 +161,9 @@ void clinic_cache_disconnected(struct clinic_cache *c, uint64_t now_ms, int clos
 	c->retry_at = now_ms + jittered(&c->link_backoff);
 	event_simple(c, "disconnected", reason);
 	if (close_code == CLOSE_BAD_ACCESS_CODE)
-		session_stop(c, "the relay refuses the access code");
+		session_stop(c, SESSION_BAD_ACCESS_CODE);
 	else if (close_code == CLOSE_BAD_TABLE)
-		session_stop(c, "the relay does not publish a table that was asked for");
+		session_stop(c, SESSION_BAD_TABLE);
 }
 
 void clinic_cache_alive(struct clinic_cache *c, uint64_t now_ms)
@@ -185,6 +185,11 @@ bool clinic_cache_tick(struct clinic_cache *c, uint64_t now_ms)
 	c->link = LINK_BROKEN;
 	c->level = false;
 	return false;
+}
+
+bool clinic_cache_is_stopped(const struct clinic_cache *c)
+{
+	return c->stopped;
 }
 
 bool clinic_cache_is_level(const struct clinic_cache *c)
@@ -258,8 +263,9 @@ clinic_cache_status clinic_cache_snapshot_fetched(struct clinic_cache *c, uint64
 		c->stopped = true;
 	if (st != CS_OK) {
 		fetch_later(c, now_ms);
+		(void)cache_result(c, &err);
 		event_simple(c, "sync_error", err.text);
-		return cache_result(c, &err);
+		return c->last_error.status;
 	}
 	c->fetching = false;
 	c->snapshot_wanted = false;
@@ -282,11 +288,11 @@ void clinic_cache_snapshot_failed(struct clinic_cache *c, uint64_t now_ms, int h
 	snprintf(detail, sizeof(detail), "the snapshot could not be fetched: %s",
 		 reason ? reason : "no answer");
 	if (http_status == 401) {
-		session_stop(c, "the relay refuses the access code");
+		session_stop(c, SESSION_BAD_ACCESS_CODE);
 		return;
 	}
 	if (http_status == 404 && c->wanted_count) {
-		session_stop(c, "the relay does not publish a table that was asked for");
+		session_stop(c, SESSION_BAD_TABLE);
 		return;
 	}
 	event_simple(c, "sync_error", detail);

@@ -25,7 +25,8 @@ struct cli_options {
 	const char *url;
 	const char *db;
 	const char *access_code_file;
-	const char *name;
+	const char *name; /* this device's; --name or host_name; NULL: neither */
+	char host_name[65];
 	const char *events;
 	char **tables; /* owned, as are the names */
 	size_t table_count;

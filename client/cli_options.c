@@ -5,11 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PROGRAM "clinic-cache"
 #define MAX_TABLES 4096
 #define MAX_TIMEOUT_S (7 * 24 * 3600)
 #define MAX_NAME_BYTES 128
+#define TYPED_BYTES 80 /* of what was typed, in an error */
 
 enum cli_option_id {
 	OPTION_URL,
@@ -36,7 +38,8 @@ static const struct {
 	[OPTION_DB] = {"db", "FILE", "the SQLite file"},
 	[OPTION_ACCESS_CODE_FILE] = {"access-code-file", "FILE", "file that holds the access code"},
 	[OPTION_TABLES] = {"tables", "A,B,...", "only these tables"},
-	[OPTION_NAME] = {"name", "NAME", "name of this device, shown to the DBA"},
+	[OPTION_NAME] = {"name", "NAME",
+			 "name of this device, shown to the DBA; default: the host's"},
 	[OPTION_ONCE] = {"once", NULL, "stop as soon as the file is level with the server"},
 	[OPTION_TIMEOUT] = {"timeout", "SECONDS", "how long to wait before giving up"},
 	[OPTION_EVENTS] = {"events", "FILE", "append every event as one line of JSON, - is stdout"},
@@ -117,6 +120,15 @@ static void print_help(FILE *f)
 		   "  " PROGRAM " --version, " PROGRAM " --help\n\n"
 		   "exit codes: 0 done or equal, 1 different, 2 usage or configuration,\n"
 		   "3 relay not reachable, 4 file in use, 5 refused by the relay\n");
+}
+
+/* What was typed, for an error: shortened, in quotes, without control characters. */
+static const char *quote(const char *text, char out[TYPED_BYTES])
+{
+	char clean[TYPED_BYTES - 2];
+
+	snprintf(out, TYPED_BYTES, "\"%s\"", log_quote(text, clean, sizeof(clean)));
+	return out;
 }
 
 static const struct cli_command *usage_error(const struct cli_command *command, int *exit_code)
@@ -269,6 +281,7 @@ static const struct cli_command *parse_command(const struct cli_command *command
 					       char **argv, struct cli_options *out, int *exit_code)
 {
 	struct option table[OPTION_COUNT + 1];
+	char typed[TYPED_BYTES];
 	unsigned seen = 0;
 	int val;
 
@@ -286,14 +299,15 @@ static const struct cli_command *parse_command(const struct cli_command *command
 			return NULL;
 		}
 		if (!set_option(val - 1, optarg, out)) {
-			fprintf(stderr, PROGRAM " %s: --%s: not a valid value\n", command->name,
-				options[val - 1].name);
+			fprintf(stderr, PROGRAM " %s: --%s: not a valid value: %s\n", command->name,
+				options[val - 1].name, quote(optarg, typed));
 			return usage_error(command, exit_code);
 		}
 		seen |= BIT(val - 1);
 	}
 	if (optind < argc) {
-		fprintf(stderr, PROGRAM " %s: unexpected argument\n", command->name);
+		fprintf(stderr, PROGRAM " %s: unexpected argument %s\n", command->name,
+			quote(argv[optind], typed));
 		return usage_error(command, exit_code);
 	}
 	return check(command, seen, out, exit_code);
@@ -306,6 +320,8 @@ const struct cli_command *cli_options_parse(int argc, char **argv, struct cli_op
 
 	memset(out, 0, sizeof(*out));
 	out->level = LOG_LEVEL_INFO;
+	if (gethostname(out->host_name, sizeof(out->host_name) - 1) == 0 && out->host_name[0])
+		out->name = out->host_name;
 	*exit_code = EXIT_DONE;
 	if (argc < 2) {
 		print_help(stderr);
@@ -322,7 +338,9 @@ const struct cli_command *cli_options_parse(int argc, char **argv, struct cli_op
 	}
 	command = find_command(argv[1]);
 	if (!command) {
-		fprintf(stderr, PROGRAM ": no such command\n");
+		char typed[TYPED_BYTES];
+
+		fprintf(stderr, PROGRAM ": no such command: %s\n", quote(argv[1], typed));
 		return usage_error(NULL, exit_code);
 	}
 	return parse_command(command, argc - 1, argv + 1, out, exit_code);

@@ -6,9 +6,11 @@
  */
 #include "cli_session.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli_progress.h"
 #include "clock.h"
@@ -27,9 +29,8 @@ struct cli_session {
 	struct link_http *http; /* NULL: no download runs */
 	bool ws_ended;
 	bool http_ended;
-	bool stopped;
 	struct cli_progress progress;
-	char trouble[600];
+	char trouble[700];
 };
 
 /* ---- what the links say ---------------------------------------------------------------- */
@@ -53,8 +54,7 @@ static void ws_message(void *context, const char *bytes, size_t len)
 		link_ws_want_write(s->ws);
 		return;
 	}
-	/* text of a library error: a sentence without row data */
-	log_warning("%s", clinic_cache_last_error(s->cache)->text);
+	/* the event sync_error has told of it */
 	if (status == CLINIC_CACHE_ERR_PROTOCOL)
 		link_ws_close(s->ws, CLOSE_PROTOCOL_ERROR, "protocol error");
 	else if (status != CLINIC_CACHE_ERR_REFUSED)
@@ -107,12 +107,12 @@ static void download_done(void *context, int http_status, const char *problem)
 	cli_progress_clear(&s->progress);
 	if (problem) {
 		snprintf(s->trouble, sizeof(s->trouble), "snapshot: %s", problem);
-		log_warning("%s", s->trouble);
 		clinic_cache_snapshot_failed(s->cache, clock_monotonic_ms(), http_status, problem);
 		return;
 	}
 	if (clinic_cache_snapshot_fetched(s->cache, clock_monotonic_ms()) != CLINIC_CACHE_OK)
-		log_warning("%s", clinic_cache_last_error(s->cache)->text);
+		snprintf(s->trouble, sizeof(s->trouble), "%s",
+			 clinic_cache_last_error(s->cache)->text);
 	else if (s->ws)
 		link_ws_want_write(s->ws);
 }
@@ -148,7 +148,6 @@ static void begin_download(struct cli_session *s, const struct clinic_cache_todo
 	if (link_http_get(s->loop, &request, &download_events, s, &s->http, &err) == CS_OK)
 		return;
 	snprintf(s->trouble, sizeof(s->trouble), "snapshot: %s", err.text);
-	log_warning("%s", s->trouble);
 	clinic_cache_snapshot_failed(s->cache, clock_monotonic_ms(), 0, err.text);
 }
 
@@ -185,7 +184,6 @@ static uint32_t act(struct cli_session *s, uint32_t wait_ms)
 			begin_download(s, &todo);
 		break;
 	case CLINIC_CACHE_STOP:
-		s->stopped = true;
 		return 1;
 	}
 	return wait_ms;
@@ -195,7 +193,7 @@ void cli_session_step(struct cli_session *s, uint32_t wait_ms)
 {
 	sweep(s);
 	wait_ms = act(s, wait_ms);
-	if (s->stopped)
+	if (cli_session_is_stopped(s))
 		return;
 	link_loop_step(s->loop, wait_ms);
 	/* last, so that the caller sees what time alone decides (level, stopped) without delay */
@@ -213,7 +211,11 @@ static clinic_cache_status find_url(struct cli_session *s, const struct cli_opti
 	struct cs_error problem = {0};
 	clinic_cache_status status;
 
-	if (options->url) {
+	if (!options->url && access(options->db, F_OK) != 0 && errno == ENOENT) {
+		cs_fail(&problem, CS_ERR_CONFIG,
+			"%s does not exist yet: a new file needs --url, the relay to sync with",
+			options->db);
+	} else if (options->url) {
 		if (link_url_parse(options->url, &s->url, &problem) == CS_OK)
 			return CLINIC_CACHE_OK;
 	} else {
@@ -221,8 +223,8 @@ static clinic_cache_status find_url(struct cli_session *s, const struct cli_opti
 		if (status != CLINIC_CACHE_OK)
 			return status;
 		if (!file.url[0])
-			cs_fail(&problem, CS_ERR_CONFIG,
-				"the file knows no relay, name it by --url");
+			cs_fail(&problem, CS_ERR_CONFIG, "%s knows no relay, name it by --url",
+				options->db);
 		else if (link_url_parse(file.url, &s->url, &problem) != CS_OK)
 			log_debug("the url in the file is not valid");
 		clinic_cache_free_status(&file);
@@ -281,7 +283,7 @@ bool cli_session_is_level(const struct cli_session *s)
 
 bool cli_session_is_stopped(const struct cli_session *s)
 {
-	return s->stopped;
+	return clinic_cache_is_stopped(s->cache);
 }
 
 const char *cli_session_trouble(const struct cli_session *s)

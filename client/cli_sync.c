@@ -19,6 +19,7 @@ struct sync_run {
 	const struct cli_options *options;
 	FILE *events; /* NULL: not wanted */
 	bool events_failed;
+	const struct cli_session *session; /* NULL while it is opened */
 };
 
 static void log_event(const struct clinic_cache_event *event)
@@ -40,7 +41,9 @@ static void on_event(const struct clinic_cache_event *event, void *context)
 {
 	struct sync_run *run = context;
 
-	log_event(event);
+	/* what ended it is the last line, said once */
+	if (!run->session || !cli_session_is_stopped(run->session))
+		log_event(event);
 	if (run->events && !run->events_failed && !cli_write_event_json(run->events, event))
 		run->events_failed = true;
 }
@@ -86,8 +89,10 @@ static int not_level(const struct cli_options *options, const struct cli_session
 			options->db, trouble[0] ? ": " : "", trouble);
 }
 
-static int follow(struct sync_run *run, struct link_loop *loop, struct cli_session *session)
+static int follow(struct sync_run *run, struct link_loop *loop, struct cli_session *session,
+		  const struct cli_access *access)
 {
+	bool remembered = false;
 	const struct cli_options *options = run->options;
 	uint64_t limit_s = options->timeout_s ? (uint64_t)options->timeout_s : ONCE_LIMIT_S;
 	uint64_t deadline = clock_monotonic_ms() + limit_s * 1000;
@@ -101,6 +106,11 @@ static int follow(struct sync_run *run, struct link_loop *loop, struct cli_sessi
 				options, clinic_cache_last_error(cli_session_cache(session)));
 		if (run->events_failed)
 			return cli_fail(options, EXIT_CONFIG, "cannot write the events");
+		/* the relay took the code */
+		if (!remembered && cli_session_is_level(session)) {
+			cli_access_remember(access, options->db);
+			remembered = true;
+		}
 		if (options->once && cli_session_is_level(session)) {
 			report_level(options, cli_session_cache(session));
 			return EXIT_DONE;
@@ -131,8 +141,8 @@ static int run_session(struct sync_run *run, struct link_loop *loop,
 
 	if (cli_session_open(loop, &setup, &session, &err) != CLINIC_CACHE_OK)
 		return cli_fail_library(run->options, &err);
-	cli_access_remember(access, run->options->db);
-	exit_code = follow(run, loop, session);
+	run->session = session;
+	exit_code = follow(run, loop, session, access);
 	cli_session_close(session);
 	return exit_code;
 }

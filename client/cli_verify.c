@@ -297,7 +297,7 @@ int cli_verify(const struct cli_options *options)
 {
 	struct verify v = {
 		.options = options,
-		.sync_options = {.db = options->db},
+		.sync_options = {.db = options->db, .name = options->name},
 		.meeting = {.options = options},
 	};
 	int exit_code = begin(&v);

@@ -72,8 +72,10 @@ static void retry_later(struct watch *w)
 /* Before the first success nobody knows that the address is right: say so and end. */
 static void lost(struct watch *w, const char *reason)
 {
-	char text[384];
+	char text[640];
 
+	if (w->ended)
+		return;
 	if (!w->was_connected) {
 		snprintf(text, sizeof(text), "cannot reach %s: %s", w->url.host_header, reason);
 		end(w, EXIT_UNREACHABLE, text);
@@ -100,10 +102,12 @@ static void status_done(void *context, int http_status, const char *problem)
 {
 	struct watch *w = context;
 
-	(void)http_status;
+	char text[64];
+
+	snprintf(text, sizeof(text), "not a relay (HTTP status %d)", http_status);
 	w->http_ended = true;
 	if (problem)
-		lost(w, problem);
+		lost(w, http_status >= 400 && http_status < 500 ? text : problem);
 	else if (!w->cursor[0])
 		w->retry_at_ms = clock_monotonic_ms() + CURSOR_RETRY_MS;
 }

@@ -159,6 +159,8 @@ clinic_cache_snapshot_fetched(struct clinic_cache *c, uint64_t now_ms) CLINIC_CA
 CLINIC_CACHE_API void clinic_cache_snapshot_failed(struct clinic_cache *c, uint64_t now_ms,
 						   int http_status, const char *reason);
 
+/* True when nothing will be tried any more; last_error says why, in the sync_error event too. */
+CLINIC_CACHE_API bool clinic_cache_is_stopped(const struct clinic_cache *c);
 /* True when the file has every batch the relay had announced when it last spoke. */
 CLINIC_CACHE_API bool clinic_cache_is_level(const struct clinic_cache *c);
 /* Last error of the handle; never NULL. */

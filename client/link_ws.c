@@ -23,6 +23,9 @@
 
 #define KEEP_BUFFER_BYTES (1024 * 1024) /* a larger one is given back after use */
 #define REASON_BYTES 124
+#define SERVER_BYTES                                                                               \
+	(sizeof(((struct link_url *)0)->host_header) + sizeof(((struct link_url *)0)->path))
+#define PROBLEM_BYTES (SERVER_BYTES + 128)
 #define GOODBYE_LIMIT_S 2
 
 /* The protocol's own limits: ping after 25 s of silence, dead after 35 s. */
@@ -44,6 +47,8 @@ struct link_ws {
 	bool saying_goodbye;
 	int close_code; /* ours while saying_goodbye, then the peer's */
 	char reason[REASON_BYTES];
+	char server[SERVER_BYTES];   /* for messages: HOST:PORT/PATH */
+	char problem[PROBLEM_BYTES]; /* not a WebSocket at all; goes before reason */
 };
 
 static void set_reason(struct link_ws *ws, const void *text, size_t len)
@@ -66,7 +71,9 @@ static void report_close(struct link_ws *ws)
 		return;
 	ws->closed = true;
 	ws->events->on_close(ws->context, ws->close_code,
-			     ws->reason[0] ? ws->reason : "connection lost");
+			     ws->problem[0]  ? ws->problem
+			     : ws->reason[0] ? ws->reason
+					     : "connection lost");
 }
 
 static void handshake_too_slow(lws_sorted_usec_list_t *sul)
@@ -147,6 +154,21 @@ static void note_peer_close(struct link_ws *ws, const unsigned char *in, size_t 
 	set_reason(ws, in + 2, len - 2);
 }
 
+/* An answer, but not 101: most likely the address is of something else. */
+static void note_http_answer(struct link_ws *ws, struct lws *wsi)
+{
+	unsigned status = lws_http_client_http_response(wsi);
+
+	if (status >= 500)
+		snprintf(ws->problem, sizeof(ws->problem), "ws://%s answers with HTTP status %u",
+			 ws->server, status);
+	else if (status >= 200)
+		snprintf(ws->problem, sizeof(ws->problem),
+			 "the server at ws://%s does not speak clinic-sync (HTTP status %u); "
+			 "the path is usually /ws",
+			 ws->server, status);
+}
+
 int link_ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
 		     size_t len)
 {
@@ -175,6 +197,7 @@ int link_ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *us
 	case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
 		if (in && !ws->reason[0])
 			set_reason(ws, in, strlen(in));
+		note_http_answer(ws, wsi);
 		report_close(ws);
 		break;
 	case LWS_CALLBACK_CLIENT_CLOSED:
@@ -211,6 +234,7 @@ cs_status link_ws_open(struct link_loop *loop, const struct link_url *url,
 	ws->events = events;
 	ws->context = context;
 	dynbuf_init(&ws->message, LINK_WS_MAX_MESSAGE_BYTES);
+	snprintf(ws->server, sizeof(ws->server), "%s%s", url->host_header, url->path);
 	info.userdata = ws;
 	info.pwsi = &ws->wsi;
 	ws->opening = true;

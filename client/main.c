@@ -4,8 +4,17 @@
  */
 #include <locale.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "cli_options.h"
+#include "cli_output.h"
+
+static bool is_directory(const char *path)
+{
+	struct stat st;
+
+	return path && stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
 
 int main(int argc, char **argv)
 {
@@ -17,7 +26,11 @@ int main(int argc, char **argv)
 	command = cli_options_parse(argc, argv, &options, &exit_code);
 	if (command) {
 		log_set_level(options.level);
-		exit_code = command->run(&options);
+		if (is_directory(options.db))
+			exit_code =
+				cli_fail(&options, EXIT_CONFIG, "%s is a directory", options.db);
+		else
+			exit_code = command->run(&options);
 	}
 	cli_options_free(&options);
 	/* a full disk behind a redirected stdout must not look like success */

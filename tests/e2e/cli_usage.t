@@ -6,6 +6,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use JSON::PP;
 use Socket;
+use Sys::Hostname;
 use Test::More;
 use ClinicTest qw(wait_for slurp);
 
@@ -58,7 +59,7 @@ my @url = ('--url', 'ws://127.0.0.1:' . closed_port() . '/ws');
 # ---- usage ---------------------------------------------------------------------
 
 refuses('no command', qr/^usage: /);
-refuses('an unknown command', qr/no such command/, 'synch');
+refuses('an unknown command', qr/no such command: "synch"/, 'synch');
 refuses('options before the command', qr/no such command/, '--json', 'status', @db);
 refuses('no --db', qr/--db is missing/, 'sync', @url, @access);
 refuses('no --url to watch', qr/--url is missing/, 'watch', @access);
@@ -67,9 +68,9 @@ refuses('a short option', qr/-x is not an option/, 'sync', '-x');
 refuses("another command's option", qr/--once is not an option/, 'status', @db, '--once');
 refuses('an option without its value', qr/--db needs a value/, 'status', '--db');
 refuses('an empty value', qr/--db: not a valid value/, 'status', '--db', '');
-refuses('an argument too many', qr/unexpected argument/, 'status', @db, 'more');
+refuses('an argument too many', qr/unexpected argument "more"/, 'status', @db, 'more');
 refuses('--timeout without --once', qr/--timeout needs --once/, 'sync', @db, '--timeout', 3);
-refuses("--timeout $_", qr/--timeout: not a valid value/, 'verify', @db, '--timeout', $_)
+refuses("--timeout $_", qr/--timeout: not a valid value: "\Q$_\E"/, 'verify', @db, '--timeout', $_)
 	for qw(0 -1 1x 0x10 1e3 99999999999999999999), ' 1';
 refuses("--tables $_", qr/--tables: not a valid value/, 'verify', @db, '--tables', $_)
 	for ',', 'a,', ',a', 'a,,b';
@@ -98,7 +99,13 @@ for my $command (qw(status verify)) {
 	refuses("$command of something else", qr/\S/, $command, '--db', write_file('no.db', "not SQLite\n" x 100),
 		$command eq 'verify' ? @access : ());
 }
-refuses('sync of a file that knows no relay', qr/\S/, 'sync', @db, @access);
+refuses('sync of a new file without a relay', qr/none\.db does not exist yet: a new file needs --url/, 'sync', @db, @access,
+	'--once');
+mkdir("$dir/directory") or die "mkdir: $!\n";
+refuses("$_ of a directory", qr/directory is a directory$/, $_, '--db', "$dir/directory", @access, $_ eq 'sync' ? @url : ())
+	for qw(sync verify);
+refuses('sync of something else', qr/\S/, 'sync', '--db', "$dir/no.db", @url, @access);
+is_deeply([glob("$dir/*.clinic-*")], [], 'nothing is left beside what cannot be a cache');
 ok(!-e "$dir/none.db", 'no refusal made a file');
 
 # ---- help ---------------------------------------------------------------------------
@@ -120,6 +127,7 @@ is_deeply([@{decode_json($out)}{qw(result exit)}], ['error', 3], 'said as JSON t
 ($code, $out, $err) = run('watch', @url, @access);
 is("$code|$out", '3|', 'watch: unreachable');
 like($err, qr/cannot reach 127\.0\.0\.1:\d+/, 'and it says whom');
+is_deeply([glob("$dir/none.db*")], [], 'and leaves no file');
 
 # ---- a relay that is -------------------------------------------------------------------
 
@@ -130,10 +138,28 @@ my $bad = write_file('other_code', "not-the-code\n");
 for my $command ('sync', 'watch') {
 	($code, $out, $err) = run($command, $command eq 'sync' ? @file : (), @url, '--access-code-file', $bad);
 	is($code, 5, "$command: a wrong access code") or diag($err);
+	is(() = $err =~ /access code/g, $command eq 'sync' ? 2 : 1, 'said in one line, with what to do') or diag($err);
+	is(() = $err =~ /\n/g, $command eq 'sync' ? 2 : 1, 'after that of the connection') or diag($err);
 	unlike("$out$err", qr/not-the-code/, 'which is not repeated');
 }
 ($code, $out, $err) = run('sync', @file, @url, @access, '--once', '--tables', 'patients,nonesuch');
 is($code, 5, 'sync: a table that is not published') or diag($err);
+is(() = $err =~ /^.*(?:does not publish|not published)/mg, 1, 'said once') or diag($err);
+like($err, qr/name only published ones/, 'with what to do');
+is_deeply([glob("$dir/a.db*")], [], 'a first run that is refused leaves no file');
+my $wrong = $relay->url =~ s{/ws$}{/wrong}r;
+($code, $out, $err) = run('sync', @file, '--url', $wrong, @access, '--once', '--timeout', 1);
+is($code, 3, 'sync: a wrong path');
+like($err, qr{^clinic-cache: .*\Q$wrong\E does not speak clinic-sync \(HTTP status 404\).*usually /ws$}m, 'says what is usual');
+($code, $out, $err) = run('watch', '--url', $wrong, @access);
+like($err, qr{does not speak clinic-sync \(HTTP status 404\)}, 'watch does, too');
+my $own = DBI->connect("dbi:SQLite:dbname=$dir/own.db", '', '', {RaiseError => 1});
+$own->do('CREATE TABLE patients (id TEXT PRIMARY KEY)');
+$own->do("INSERT INTO patients VALUES ('mine')");
+$own->disconnect;
+($code, $out, $err) = run('sync', '--db', "$dir/own.db", @url, @access);
+is($code, 2, 'sync: rows of somebody else');
+is(() = $err =~ /sync into a new file/g, 1, 'said once, with what to do') or diag($err);
 
 ($code, $out, $err) = run('sync', @file, @url, @access, '--once', '--timeout', 20, '--json', '--name',
 	'Reception 1');
@@ -142,6 +168,7 @@ my $result = decode_json($out);
 is($result->{result}, 'level', 'and it is level');
 like($err, qr/Received table sync for patients \(20 records\)/, 'each table is logged');
 unlike($err, qr/\r|#####/, 'no progress bar where there is no terminal');
+ok(-s "$dir/a.db.clinic-access", 'then the access code file is remembered');
 
 ($code, $out) = run('status', @file, '--json');
 my $status = decode_json($out);
@@ -157,6 +184,14 @@ like($out, qr/^patients +20 +0$/m, 'status for people');
 # later commands need only --db
 ($code, $out, $err) = run('verify', @file);
 is("$code|$out", "0|ok\n", 'verify: a file that nobody syncs') or diag($err);
+
+my $nameless = ClinicTest::Process->start('nameless', log => "$dir/nameless.log", argv => [$program, 'sync', @file]);
+wait_for('the device under the name of its host', sub {
+	my ($name) = $clinic->dbh->selectrow_array('SELECT name FROM clinic_sync.devices WHERE id = ?', undef,
+		$result->{device_id});
+	return defined $name && $name eq hostname();
+});
+is($nameless->stop, 0, 'without --name a device has that of its host');
 
 my $device = $clinic->device('a');
 $clinic->wait_level($device);
