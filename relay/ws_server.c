@@ -86,7 +86,11 @@ static void stop(void *ctx)
 	lws_context_destroy(server.context);
 }
 
-/* libwebsockets does not say why it cannot listen: the same by hand, for errno. */
+/*
+ * libwebsockets does not say why it cannot listen, and a context whose loop
+ * never ran cannot be freed whole: so look before there is one.  NULL: nothing
+ * is in the way (or this is no plain address, and libwebsockets has to say).
+ */
 static const char *why_not_listening(const char *address, int port)
 {
 	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM};
@@ -96,7 +100,7 @@ static const char *why_not_listening(const char *address, int port)
 
 	snprintf(service, sizeof(service), "%d", port);
 	if (getaddrinfo(address, service, &hints, &found) != 0)
-		return "not an address";
+		return NULL;
 	fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
 	    bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, 1) < 0)
@@ -104,7 +108,13 @@ static const char *why_not_listening(const char *address, int port)
 	if (fd >= 0)
 		close(fd);
 	freeaddrinfo(found);
-	return error ? strerror(error) : "libwebsockets refuses it";
+	return error ? strerror(error) : NULL;
+}
+
+static cs_status cannot_listen(const struct config *config, const char *why, struct cs_error *err)
+{
+	return cs_fail(err, CS_ERR_CONFIG, "cannot listen on %s port %d: %s",
+		       config->listen_address, config->port, why);
 }
 
 static cs_status create(struct relay *relay, struct cs_error *err)
@@ -124,6 +134,10 @@ static cs_status create(struct relay *relay, struct cs_error *err)
 		.server_string = "clinic-relay",
 	};
 
+	const char *why = why_not_listening(config->listen_address, config->port);
+
+	if (why)
+		return cannot_listen(config, why, err);
 	protocols[0].per_session_data_size = ws_http_bytes();
 	protocols[1].per_session_data_size = ws_session_bytes();
 	server.context = lws_create_context(&info);
@@ -140,9 +154,7 @@ static cs_status create(struct relay *relay, struct cs_error *err)
 	server.vhost = lws_create_vhost(server.context, &info);
 	server.opening = false;
 	if (!server.vhost)
-		return cs_fail(err, CS_ERR_CONFIG, "cannot listen on %s port %d: %s",
-			       config->listen_address, config->port,
-			       why_not_listening(config->listen_address, config->port));
+		return cannot_listen(config, "libwebsockets refuses it", err);
 	return CS_OK;
 }
 

@@ -110,22 +110,23 @@ is(sha256_hex(substr($slow->{in}, -$size)), sha256_hex($whole->{body}),
 sub leftovers { my @found = glob "$clinic->{dir}/relay.snapshots/*.part"; return @found }
 sub children { return split ' ', slurp('/proc/' . $relay->process->pid . '/task/' . $relay->process->pid . '/children') }
 
-my $lock = $clinic->cluster->connect;
-$lock->begin_work;
-$lock->do('LOCK TABLE patients IN ACCESS EXCLUSIVE MODE');
+# Large enough to be found in the middle of its building.
+$clinic->dbh->do(q(CREATE TABLE large AS SELECT g AS id, repeat('x', 100) AS filler FROM generate_series(1, 400000) g));
+$clinic->dbh->do('ALTER TABLE large ADD PRIMARY KEY (id)');
+$clinic->dbh->do(q(SELECT clinic_sync.publish('large')));
 my $waiting = ClinicTest::Raw->connect(port => $port);
-$waiting->send_bytes("GET /db/download?tables=patients HTTP/1.1\r\nHost: relay\r\nAuthorization: $code\r\n\r\n");
+$waiting->send_bytes("GET /db/download?tables=large HTTP/1.1\r\nHost: relay\r\nAuthorization: $code\r\n\r\n");
 wait_for('a build', sub { leftovers() });
 kill('KILL', children());
 $waiting->read_until(sub { $waiting->{in} =~ /\r\n\r\n/ });
 like($waiting->{in}, qr{\AHTTP/1\.1 503}, 'a job that dies: 503');
 is(scalar(() = leftovers()), 0, 'and nothing of it stays on disk');
 $waiting = ClinicTest::Raw->connect(port => $port);
-$waiting->send_bytes("GET /db/download?tables=patients HTTP/1.1\r\nHost: relay\r\nAuthorization: $code\r\n\r\n");
+$waiting->send_bytes("GET /db/download?tables=large HTTP/1.1\r\nHost: relay\r\nAuthorization: $code\r\n\r\n");
 wait_for('another build', sub { leftovers() });
 is($relay->stop, 0, 'SIGTERM while a snapshot is built: exit 0');
 is(scalar(() = glob "$clinic->{dir}/relay.snapshots/*"), 0, 'the directory is empty');
-$lock->rollback;
+$clinic->dbh->do(q(SELECT clinic_sync.unpublish('large')));
 
 # A pruned log refuses the snapshot of a moment ago as well: the device is told from where one is good.
 $relay->start->wait_ready;
