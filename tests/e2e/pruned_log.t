@@ -41,7 +41,7 @@ is(snapshots(), 2, 'one more snapshot');
 like(slurp($device->{process}{log}), qr/too_old/, 'the reason is in the log');
 
 # Devices come and go while segments are dropped under them.
-my $until = now() + 6;
+my $until = now() + 10;
 my $visits = 0;
 while (now() < $until) {
 	$device->kill9;
@@ -52,4 +52,32 @@ while (now() < $until) {
 	$visits++;
 }
 $clinic->caches_equal("equal after $visits visits during pruning");
+
+# The log is pruned past the relay's own cursor while nothing is written any more.
+# A device that asks before the relay has found its new cursor must be answered too.
+$device->stop;
+my $log = $relay->process->output;
+my $lost = () = $log =~ /does not know the relay's cursor/g;
+my $locker = $clinic->cluster->connect;
+wait_for('the relay\'s cursor to fall out of the log', sub {
+	# Unheard, into a segment that no batch covers: dropping it is forced.
+	$dbh->do(q(SET clinic_sync.notify = off));
+	$dbh->do(q(INSERT INTO user_activity_log ("userId", "actionDescription", "timestamp")
+		SELECT 'last', repeat('x', 100), '2026-11-23' FROM generate_series(1, 1000)));
+	eval { $dbh->do("SELECT * FROM clinic_sync.prune('0 seconds', 1)") } for 1 .. 3;
+	$clinic->cut_batch;
+	$locker->do('BEGIN');
+	$locker->do('LOCK TABLE clinic_sync.batch_lock IN EXCLUSIVE MODE');
+	my $told = eval { wait_for('the relay to notice', sub {
+		$lost < (() = $relay->process->output =~ /does not know the relay's cursor/g)
+	}, 3) };
+	return 1 if $told;	# and it waits for the lock now
+	$locker->do('ROLLBACK');
+	return;
+}, 60);
+$device->start;
+wait_for('the device to ask', sub { slurp($device->{process}{log}) =~ /connected\n\z/ });
+$locker->do('ROLLBACK');
+my $level = eval { $device->wait_batch($clinic->cut_batch, 15); 1 };
+ok($level, 'a device that asks while the relay has no cursor is answered') or diag($@);
 done_testing();
