@@ -126,7 +126,7 @@ sub start_writer {
 		local $SIG{TERM} = sub { $stop = 1 };
 		Consistency::Writer->new(cluster => $clinic->cluster, tables => $tables, number => $number,
 			seed => $seed + $number, kind => $number == 5 ? 'slow' : 'fast',
-			bulk => $number == 1 ? 1500 : 0, pause_ms => 10, report => $report)->run(\$stop);
+			bulk => $number == 1 ? 1500 : 0, pause_ms => 5, report => $report)->run(\$stop);
 	});
 }
 
