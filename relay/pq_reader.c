@@ -197,6 +197,8 @@ static void round_adopt(void)
 	reader.feed.cursor = reader.target;
 	reader.owner.status->cursor = reader.target;
 	reader.owner.events->on_start(reader.owner.ctx, &reader.target);
+	/* who asked while there was no cursor waits for one, and no batch may come for long */
+	reader.owner.on_moved();
 	if (reader.link)
 		round_idle();
 }
