@@ -78,7 +78,7 @@ clinic_cache_status clinic_cache_read_status(const char *path, struct clinic_cac
 
 	memset(out, 0, sizeof(*out));
 	if (!real)
-		st = cs_fail(&why, CS_ERR_CONFIG, "there is no such file");
+		st = cs_fail(&why, CS_ERR_CONFIG, "there is no file \"%s\"", path);
 	else
 		st = store_open(real, SQLITE_OPEN_READONLY, &db, &why);
 	if (st == CS_OK)

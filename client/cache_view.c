@@ -41,7 +41,7 @@ clinic_cache_status clinic_cache_view_open(const char *path, struct clinic_cache
 	if (!v)
 		st = cs_fail(&why, CS_ERR_NOMEM, "out of memory");
 	else if (access(path, F_OK) != 0)
-		st = cs_fail(&why, CS_ERR_CONFIG, "there is no such file");
+		st = cs_fail(&why, CS_ERR_CONFIG, "there is no file \"%s\"", path);
 	else
 		st = store_open(path, SQLITE_OPEN_READONLY, &v->db, &why);
 	if (st == CS_OK)

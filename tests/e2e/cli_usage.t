@@ -95,7 +95,7 @@ refuses('a file that cannot be for events', qr/cannot write/, 'sync', @db, @url,
 # ---- files -------------------------------------------------------------------------
 
 for my $command (qw(status verify)) {
-	refuses("$command of no file", qr/\S/, $command, @db, $command eq 'verify' ? @access : ());
+	refuses("$command of no file", qr/there is no file "/, $command, @db, $command eq 'verify' ? @access : ());
 	refuses("$command of something else", qr/\S/, $command, '--db', write_file('no.db', "not SQLite\n" x 100),
 		$command eq 'verify' ? @access : ());
 }
