@@ -17,6 +17,7 @@
 #include "guc.h"
 #include "notify.h"
 #include "publication_cache.h"
+#include "worker.h"
 
 CS_MODULE_MAGIC;
 
@@ -45,4 +46,5 @@ _PG_init(void)
 	CacheRegisterRelcacheCallback(on_relcache_invalidation, (Datum) 0);
 	cs_log_limit_init();
 	cs_notify_init();
+	cs_worker_init();
 }
