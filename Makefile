@@ -11,11 +11,11 @@ VERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" clinic_sync.con
 PG_CONFIG ?= pg_config
 BUILD := build
 
-# `make demo` and `make check` must work on a machine that has only git and
-# make: what is missing is installed before anything below looks for it. A
+# `make demo`, `make check` and `make bench` must work on a machine that has only
+# git and make: what is missing is installed before anything below looks for it. A
 # make inside of make has its packages already.
 ifeq ($(MAKELEVEL),0)
-ifneq ($(filter demo check,$(MAKECMDGOALS)),)
+ifneq ($(filter demo check bench bench-%,$(MAKECMDGOALS)),)
 PACKAGE_GROUPS := run $(if $(filter check,$(MAKECMDGOALS)),check lint)
 DEPS := $(shell PG_CONFIG='$(PG_CONFIG)' tests/tools/install_packages.sh $(PACKAGE_GROUPS) >&2 || echo failed)
 ifneq ($(DEPS),)

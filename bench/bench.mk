@@ -1,14 +1,47 @@
-# Figures, one JSON line each; bench/README.md says how they are taken.
+# The benchmark; bench/README.md says how figures are taken and what came out.
 #
-#   make bench-latency  from commit to cache, each table; ROUNDS=100 PATIENTS=1000
-#   make bench-first-sync       1,000,000 rows into an empty cache; PATIENTS=50000
+#   make bench          all figures, under 60 minutes on 2 cores, then bench-compare
+#   make bench-quick    the same figures from shorter runs, under 10 minutes
+#   make bench-FIGURE   one case: bench/cases/FIGURE.pl (SCALE=quick for the short one)
+#   make bench-compare  the last run beside bench/results.jsonl: what moved beyond noise
+#   make bench-smoke    does every case work? no figures, under a minute
+#   make bench-keep     the last full run becomes bench/results.jsonl and the tables of the docs
+#
+# Lines of results go to stdout and to build/bench-results.jsonl, one JSON
+# object a figure. Load generators are C, one program a file in bench/src.
+# What one links to stands in its own first lines: /* link: -lpq */
 
-bench-latency: all tools
-	@CLINIC_BUILD=$(BUILD) perl bench/latency.pl
+BENCH_RESULTS = $(BUILD)/bench-results.jsonl
+BENCH_PROGRAMS := $(patsubst bench/src/%.c,$(BUILD)/bench/%,$(wildcard bench/src/*.c))
+SCALE ?= full
+run_cases = @CLINIC_BUILD=$(BUILD) PG_CONFIG=$(PG_CONFIG) BENCH_RESULTS=$(BENCH_RESULTS) perl bench/run.pl
 
-bench-first-sync: all tools
-	@CLINIC_BUILD=$(BUILD) perl bench/first_sync.pl
+$(BUILD)/bench/%: bench/src/%.c
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CSTD) $(WARN) $(OPT) $(PQ_CFLAGS) $(CFLAGS) $< \
+		$$(sed -n '1,5s,^/\* link: \(.*\) \*/$$,\1,p' $<) -o $@
 
-bench: bench-latency bench-first-sync
+bench-programs: all tools $(BENCH_PROGRAMS)
 
-.PHONY: bench bench-latency bench-first-sync
+bench: bench-programs
+	$(run_cases) --scale full
+	@perl bench/compare.pl $(BENCH_RESULTS)
+
+bench-quick: bench-programs
+	$(run_cases) --scale quick
+	@perl bench/compare.pl $(BENCH_RESULTS)
+
+bench-smoke: bench-programs
+	$(run_cases) --scale smoke
+
+bench-compare:
+	@perl bench/compare.pl $(BENCH_RESULTS)
+
+bench-keep:
+	@perl bench/keep.pl $(BENCH_RESULTS)
+
+bench-%: bench-programs
+	$(run_cases) --scale $(SCALE) $*
+	@perl bench/compare.pl $(BENCH_RESULTS)
+
+.PHONY: bench bench-quick bench-smoke bench-compare bench-keep bench-programs

@@ -5,14 +5,14 @@
 use strict;
 use warnings;
 use FindBin;
-use lib "$FindBin::Bin/../tests/e2e/lib";
-use JSON::PP;
+use lib "$FindBin::Bin/../lib";
+use Bench qw(emit pick);
 use List::Util qw(max sum);
 use Time::HiRes qw(usleep);
 use ClinicTest qw(now slurp @TABLES);
 
-my $patients = $ENV{PATIENTS} // 50_000;	# about 20 rows each
-my $clinic = ClinicTest->new(patients => $patients, conf => "max_wal_size = 4GB\nshared_buffers = 512MB\n");
+my $patients = pick(50_000, 50_000, 50);	# about 20 rows each
+my $clinic = Bench::clinic(patients => $patients);
 my $rows = sum map { $clinic->dbh->selectrow_array("SELECT count(*) FROM $_") } @TABLES;
 my $relay = $clinic->relay;
 $relay->wait_ready;
@@ -25,7 +25,6 @@ sub memory_of_tree {
 	return max map { slurp("/proc/$_/status") =~ /^VmHWM:\s+(\d+) kB/m ? $1 / 1024 : 0 } $pid, @children;
 }
 
-my $json = JSON::PP->new->canonical;
 for my $name ('cold', 'shared') {	# the second finds the snapshot built
 	my $began = now();
 	my $device = $clinic->device($name, no_events => 1, words => ['--once', '--timeout', '600']);
@@ -40,11 +39,6 @@ for my $name ('cold', 'shared') {	# the second finds the snapshot built
 	die "the device ended with $code:\n" . $device->process->output if $code;
 	my $held = sum map { $device->value("SELECT count(*) FROM $_") } @TABLES;
 	die "$held of $rows rows arrived\n" if $held != $rows;
-	my @figures = ([first_sync => $rows / $took, 'rows/s'], [first_sync_time => $took, 's'],
-		[relay_peak_memory => $relay_peak, 'MB'], [device_peak_memory => $device_peak, 'MB']);
-	for my $figure (@figures) {
-		print $json->encode({figure => "$figure->[0]_$name", value => 0 + sprintf('%.1f', $figure->[1]),
-			unit => $figure->[2], percentile => undef, table => undef, devices => 1}), "\n";
-	}
+	emit(figure => 'first_sync', part => $name, unit => 'rows/s', value => $rows / $took, rounds => 1,
+		devices => 1, relay_peak_mb => $relay_peak, device_peak_mb => $device_peak);
 }
-Test::More->builder->no_ending(1);
