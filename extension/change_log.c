@@ -32,19 +32,6 @@
 #include "own_tables.h"
 #include "publication_cache.h"
 
-/* Columns of a segment, by position. */
-enum
-{
-	LOG_SEQ,
-	LOG_XID,
-	LOG_PUBLICATION,
-	LOG_OP,
-	LOG_KEY,
-	LOG_DATA,
-	LOG_ORIGIN,
-	LOG_COLUMNS
-};
-
 /* See the head of this file. */
 static int64
 next_seq(void)
@@ -97,11 +84,8 @@ cs_log_append(int32 publication, CsOp op, text *key, text *data)
 	table_close(table, NoLock);
 }
 
-/*
- * What a row appended from SQL counts as in a notification.
- */
-static CsCount
-count_of(char op)
+CsCount
+cs_count_of_op(char op)
 {
 	switch (op)
 	{
@@ -122,8 +106,7 @@ count_of(char op)
 		case CS_OP_ACK:
 			return CS_COUNT_ACK;
 		default:
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							errmsg("unrecognized operation of the change log")));
+			return CS_COUNTS;
 	}
 }
 
@@ -146,7 +129,10 @@ clinic_sync_log_append(PG_FUNCTION_ARGS)
 						errmsg("publication and op must not be null")));
 	publication = PG_GETARG_INT32(0);
 	op = PG_GETARG_CHAR(1);
-	count = count_of(op);
+	count = cs_count_of_op(op);
+	if (count == CS_COUNTS)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("unrecognized operation of the change log")));
 
 	cs_log_append(publication, op, PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2),
 				  PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3));

@@ -7,6 +7,8 @@
 
 #include "utils/relcache.h"
 
+#include "notify.h"
+
 /* The letters are stored in the log; never renumber them. */
 typedef enum CsOp
 {
@@ -20,6 +22,22 @@ typedef enum CsOp
 	CS_OP_OVERSIZE = 'o', /* key of a row that caches do not hold */
 	CS_OP_ACK = 'a'       /* answer to a device's mutation */
 } CsOp;
+
+/* Columns of a segment, by position. */
+enum
+{
+	LOG_SEQ,
+	LOG_XID,
+	LOG_PUBLICATION,
+	LOG_OP,
+	LOG_KEY,
+	LOG_DATA,
+	LOG_ORIGIN,
+	LOG_COLUMNS
+};
+
+/* What an operation counts as; CS_COUNTS if there is no such operation. */
+extern CsCount cs_count_of_op(char op);
 
 /* Append one row; key and data may be NULL. */
 extern void cs_log_append(int32 publication, CsOp op, text *key, text *data);

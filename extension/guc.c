@@ -4,8 +4,8 @@
  *
  * All of them are for superusers: each can make a change log incomplete,
  * short-lived or silent, which is no business of an application role.
- * Those which only SQL functions read (log_max_bytes, log_segment_bytes,
- * retention) are defined here too, so that SHOW knows their units.
+ * What only SQL functions read (log_max_bytes) is defined here too, so that
+ * SHOW knows its unit.
  */
 #include "postgres.h"
 
@@ -17,11 +17,11 @@
 int cs_notify_mode = CS_NOTIFY_COMMIT;
 int cs_max_row_bytes = 64 * 1024 * 1024;
 int cs_log_hard_kb = 4 * 1024 * 1024;
+int cs_log_segment_kb = 64 * 1024;
+int cs_retention_s = 7 * 24 * 60 * 60;
 
 /* read by SQL through current_setting() only */
 static int log_max_kb = 1024 * 1024;
-static int log_segment_kb = 64 * 1024;
-static int retention_s = 7 * 24 * 60 * 60;
 
 static const struct config_enum_entry notify_modes[] = {
 	{"off", CS_NOTIFY_OFF, false}, {"commit", CS_NOTIFY_COMMIT, false}, {NULL, 0, false}};
@@ -66,12 +66,12 @@ define_log_settings(void)
 
 	DefineCustomIntVariable("clinic_sync.log_segment_bytes",
 							"Sets the size at which a new segment of the change log is begun.",
-							NULL, &log_segment_kb, 64 * 1024, 64, INT_MAX, PGC_SUSET, GUC_UNIT_KB,
+							NULL, &cs_log_segment_kb, 64 * 1024, 64, INT_MAX, PGC_SUSET, GUC_UNIT_KB,
 							NULL, NULL, NULL);
 
 	DefineCustomIntVariable(
 		"clinic_sync.retention", "Sets how long the change log is kept for caches that are away.",
-		NULL, &retention_s, 7 * 24 * 60 * 60, 1, INT_MAX, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
+		NULL, &cs_retention_s, 7 * 24 * 60 * 60, 1, INT_MAX, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 }
 
 void
