@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "metrics.h"
 #include "upstream.h"
 
 struct reader {
@@ -134,9 +135,12 @@ static void begin(struct reader *r)
 	if (r->begun)
 		return;
 	r->begun = true;
-	for (size_t i = 0; i < r->member_count; i++)
-		if (r->members[i])
-			device_cursor_good(r->members[i]);
+	for (size_t i = 0; i < r->member_count; i++) {
+		if (!r->members[i])
+			continue;
+		metric_add(METRIC_RESUMES_FROM_LOG, 1);
+		device_cursor_good(r->members[i]);
+	}
 }
 
 /* The log gives no more, or we want no more: each member gets its answer through `tell`. */

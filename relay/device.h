@@ -147,6 +147,8 @@ void device_resync(struct device *d, const char *reason, const struct cursor *at
 void device_idle(struct device *d, struct frame *heartbeat, uint64_t now_ms);
 /* The relay lost the database: nobody is level until it is back. */
 void device_database_gone(struct device *d);
+/* It is back: what d waits for in the log may be in memory by now. */
+void device_database_back(struct device *d, uint64_t now_ms);
 /* Say something beside the feed; takes over the reference, NULL is out of memory. */
 void device_say(struct device *d, struct frame *f);
 

@@ -94,7 +94,6 @@ void device_follow(struct device *d, uint64_t now_ms)
 	d->state = DEVICE_CATCH_UP;
 	d->retry_ms = 0;
 	if (!feed_find(d->group, &d->cursor, &d->seq)) {
-		metric_add(METRIC_RESUMES_FROM_LOG, 1);
 		follow_log(d, now_ms);
 		return;
 	}
@@ -188,7 +187,6 @@ static bool take_from_ring(struct device *d, uint64_t now_ms)
 	if (d->seq < d->group->first) {
 		/* trimmed away under it */
 		d->state = DEVICE_CATCH_UP;
-		metric_add(METRIC_RESUMES_FROM_LOG, 1);
 		follow_log(d, now_ms);
 		return false;
 	}
@@ -302,6 +300,19 @@ void device_database_gone(struct device *d)
 		return;
 	d->level_due = d->state == DEVICE_LIVE;
 	say_database_gone(d);
+}
+
+void device_database_back(struct device *d, uint64_t now_ms)
+{
+	bool ready_due = d->ready_due;
+	uint64_t seq;
+
+	if (d->state != DEVICE_CATCH_UP || !d->from_log || d->queue || d->current ||
+	    !feed_find(d->group, &d->cursor, &seq))
+		return;
+	device_halt(d);
+	d->ready_due = ready_due;
+	device_follow(d, now_ms);
 }
 
 void device_look_for_proof(struct device *d, uint64_t now_ms)

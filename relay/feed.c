@@ -122,12 +122,18 @@ static void emit(void *ctx, struct feed_entry *e)
 
 void feed_start(struct feed *f, const struct cursor *cursor)
 {
+	struct feed_group *all;
+
 	f->cursor = *cursor;
 	f->in_batch = false;
 	for (struct feed_group *g = f->groups; g; g = g->next) {
 		group_break(g);
 		builder_restart(&g->builder, cursor, f->time);
 	}
+	/* most devices follow all tables: their ring fills before the first of them asks */
+	all = cursor->batch ? feed_join(f, NULL, 0) : NULL;
+	if (all)
+		feed_leave(all, f->now_ms);
 }
 
 void feed_change(struct feed *f, const struct upstream_change *c)

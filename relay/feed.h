@@ -70,7 +70,11 @@ void feed_free(struct feed *f);
 
 /* ---- from upstream --------------------------------------------------------- */
 
-/* The changes to come are those after this cursor; what was before is forgotten. */
+/*
+ * The changes to come are those after this cursor; what was before is
+ * forgotten.  From here on there is a ring for those who follow all tables,
+ * also if none of them is there yet.
+ */
 void feed_start(struct feed *f, const struct cursor *cursor);
 void feed_change(struct feed *f, const struct upstream_change *c);
 void feed_batch_end(struct feed *f, const struct upstream_batch *b);

@@ -223,8 +223,13 @@ static void on_state(void *ctx, bool connected)
 		return;
 	r->database_connected = connected;
 	published_forget();
-	for (struct device *d = r->devices; d && !connected; d = d->next)
-		device_database_gone(d);
+	for (struct device *d = r->devices, *next; d; d = next) {
+		next = d->next;
+		if (connected)
+			device_database_back(d, clock_monotonic_ms());
+		else
+			device_database_gone(d);
+	}
 }
 
 static void on_history_lost(void *ctx, const char *reason)

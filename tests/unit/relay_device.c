@@ -394,6 +394,31 @@ static void an_old_cursor_is_read_from_the_log_then_from_memory(void **state)
 	assert_int_equal(w->device->state, DEVICE_LIVE);
 }
 
+/*
+ * After a restart of the relay: nobody has a place in memory, for there is
+ * none yet; then the ring is filled from an older cursor.
+ */
+static void who_waited_for_the_database_goes_on_from_memory(void **state)
+{
+	struct world *w = *state;
+	struct cursor none = {0}, older = cursor_of(5);
+
+	feed_start(w->feed, &none);
+	say_hello(w);
+	request(w, 7);
+	assert_int_equal(w->catch_ups, 1);
+	device_database_back(w->device, w->now_ms); /* no place yet: goes on waiting */
+	assert_true(w->device->from_log);
+	feed_start(w->feed, &older);
+	batches(w, 6, 9, 20);
+	device_database_back(w->device, w->now_ms);
+	expect(w, "ready");
+	expect(w, "database_change");
+	expect(w, "database_change");
+	expect_level(w);
+	assert_int_equal(w->catch_ups, 1);
+}
+
 static void the_log_is_asked_again_after_a_failure(void **state)
 {
 	struct world *w = *state;
@@ -601,6 +626,7 @@ int main(void)
 		test(frames_follow_ready),
 		test(a_recent_cursor_resumes_from_memory),
 		test(an_old_cursor_is_read_from_the_log_then_from_memory),
+		test(who_waited_for_the_database_goes_on_from_memory),
 		test(the_log_is_asked_again_after_a_failure),
 		test(a_slow_reader_of_the_log_is_full_at_its_bound),
 		test(a_slow_device_lags_and_comes_back),

@@ -378,6 +378,26 @@ static void no_spool_is_a_gap_not_a_hole(void **state)
 	assert_true(feed_find(w->all, &at, &seq));
 }
 
+static void the_ring_of_all_tables_needs_no_device(void **state)
+{
+	struct world *w = *state;
+	struct feed *f = feed_new(&w->limits, &events, w);
+	struct cursor start = cursor_of(10), at = cursor_of(11);
+	struct feed_group *all;
+	uint64_t seq;
+
+	feed_start(f, &start);
+	feed_one_batch(f, 11, "payments", 1, 20);
+	feed_poll_end(f, 1);
+	feed_one_batch(f, 12, "payments", 1, 20);
+	feed_poll_end(f, 1);
+	all = feed_join(f, NULL, 0);
+	assert_true(feed_find(all, &at, &seq));
+	assert_int_equal(all->next_seq - seq, 1);
+	feed_leave(all, 2);
+	feed_free(f);
+}
+
 /* Lists of tables that nobody follows any more make room; those that are followed stay. */
 static void groups_are_bounded(void **state)
 {
@@ -428,6 +448,7 @@ int main(void)
 		test(heartbeats_move_silent_groups),
 		test(counts_say_what_a_frame_holds),
 		test(no_spool_is_a_gap_not_a_hole),
+		test(the_ring_of_all_tables_needs_no_device),
 		test(groups_are_bounded),
 	};
 
