@@ -9,14 +9,15 @@
 #
 # Lines of results go to stdout and to build/bench-results.jsonl, one JSON
 # object a figure. Load generators are C, one program a file in bench/src.
-# What one links to stands in its own first lines: /* link: -lpq */
+# What one links to stands in its own first lines: /* link: -lpq */; what
+# several share lies in bench/src/part.
 
 BENCH_RESULTS = $(BUILD)/bench-results.jsonl
 BENCH_PROGRAMS := $(patsubst bench/src/%.c,$(BUILD)/bench/%,$(wildcard bench/src/*.c))
 SCALE ?= full
 run_cases = @CLINIC_BUILD=$(BUILD) PG_CONFIG=$(PG_CONFIG) BENCH_RESULTS=$(BENCH_RESULTS) perl bench/run.pl
 
-$(BUILD)/bench/%: bench/src/%.c
+$(BUILD)/bench/%: bench/src/%.c $(wildcard bench/src/part/*)
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(CSTD) $(WARN) $(OPT) $(PQ_CFLAGS) $(CFLAGS) $< \
 		$$(sed -n '1,5s,^/\* link: \(.*\) \*/$$,\1,p' $<) -o $@
