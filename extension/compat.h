@@ -37,6 +37,31 @@
 #define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
 #endif
 
+/* 15 has a hook for asking for shared memory, before it was done in _PG_init() */
+#if PG_VERSION_NUM >= 150000
+#define CS_SHMEM_REQUEST(name)                                                                     \
+	static shmem_request_hook_type next_##name = NULL;                                             \
+	static void name(void)
+#define CS_SHMEM_REQUEST_NEXT(name)                                                                \
+	do                                                                                             \
+	{                                                                                              \
+		if (next_##name)                                                                           \
+			next_##name();                                                                         \
+	} while (0)
+#define CS_SHMEM_REQUEST_INSTALL(name)                                                             \
+	(next_##name = shmem_request_hook, shmem_request_hook = (name))
+#else
+#define CS_SHMEM_REQUEST(name) static void name(void)
+#define CS_SHMEM_REQUEST_NEXT(name) ((void) 0)
+#define CS_SHMEM_REQUEST_INSTALL(name) name()
+#endif
+
+#if PG_VERSION_NUM < 160000
+#define cs_owns_database(database) pg_database_ownercheck(database, GetUserId())
+#else
+#define cs_owns_database(database) object_ownercheck(DatabaseRelationId, database, GetUserId())
+#endif
+
 /* 18 lets a scan report its own statistics; we have none to report */
 #if PG_VERSION_NUM >= 180000
 #define cs_index_beginscan(heap, index, snapshot, nkeys)                                           \

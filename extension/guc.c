@@ -13,8 +13,12 @@
 
 #include "compat.h"
 #include "guc.h"
+#include "worker.h"
 
 int cs_notify_mode = CS_NOTIFY_COMMIT;
+char *cs_worker_databases = NULL;
+int cs_worker_max = 8;
+int cs_batch_interval_ms = 5;
 int cs_max_row_bytes = 64 * 1024 * 1024;
 int cs_log_hard_kb = 4 * 1024 * 1024;
 int cs_log_segment_kb = 64 * 1024;
@@ -23,18 +27,73 @@ int cs_retention_s = 7 * 24 * 60 * 60;
 /* read by SQL through current_setting() only */
 static int log_max_kb = 1024 * 1024;
 
-static const struct config_enum_entry notify_modes[] = {
-	{"off", CS_NOTIFY_OFF, false}, {"commit", CS_NOTIFY_COMMIT, false}, {NULL, 0, false}};
+static const struct config_enum_entry notify_modes[] = {{"off", CS_NOTIFY_OFF, false},
+														{"commit", CS_NOTIFY_COMMIT, false},
+														{"worker", CS_NOTIFY_WORKER, false},
+														{NULL, 0, false}};
+
+/*
+ * Settings.
+ */
+
+static void
+define_notify_setting(void)
+{
+	CsNotifyMode usual =
+		process_shared_preload_libraries_in_progress ? CS_NOTIFY_WORKER : CS_NOTIFY_COMMIT;
+
+	cs_notify_mode = usual;
+	DefineCustomEnumVariable(
+		"clinic_sync.notify", "Sets who tells relays that the change log grew.",
+		"\"worker\", which needs shared_preload_libraries, a background worker, so that commits "
+		"need not; \"commit\" each transaction, by one NOTIFY per event; \"off\" nobody, relays "
+		"only poll.",
+		&cs_notify_mode, usual, notify_modes, PGC_SUSET, 0, NULL, NULL, NULL);
+}
+
+static bool
+check_worker_databases(char **value, void **extra, GucSource source)
+{
+	if (cs_worker_list_is_valid(*value))
+		return true;
+	GUC_check_errdetail("List syntax is invalid.");
+	return false;
+}
+
+static void
+assign_worker_databases(const char *value, void *extra)
+{
+	cs_worker_list_changed();
+}
+
+/*
+ * Without preloading these mean nothing, but may stand in postgresql.conf; a
+ * setting for the postmaster cannot be defined that late.
+ */
+static void
+define_worker_settings(void)
+{
+	DefineCustomStringVariable(
+		"clinic_sync.worker_databases", "Names the databases that get a background worker.",
+		"A list of names; * means each database that has the extension and is written to.",
+		&cs_worker_databases, "*", PGC_SIGHUP, GUC_LIST_INPUT, check_worker_databases,
+		assign_worker_databases, NULL);
+
+	DefineCustomIntVariable(
+		"clinic_sync.worker_max", "Sets how many databases can have a background worker.",
+		"Each also needs one of max_worker_processes, and so does their launcher.", &cs_worker_max,
+		8, 1, 256, process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0,
+		NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clinic_sync.batch_interval",
+							"Sets the least time between two batches of the background worker.",
+							"A commit that comes alone never waits for it.", &cs_batch_interval_ms,
+							5, 0, 1000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+}
 
 static void
 define_capture_settings(void)
 {
-	DefineCustomEnumVariable(
-		"clinic_sync.notify", "Sets when relays are told that the change log grew.",
-		"\"commit\" sends one NOTIFY per event with each transaction; with \"off\" relays only "
-		"poll.",
-		&cs_notify_mode, CS_NOTIFY_COMMIT, notify_modes, PGC_SUSET, 0, NULL, NULL, NULL);
-
 	/*
 	 * The bound of 128 MB keeps the JSON form of any row, up to six bytes for
 	 * one, below the 1 GB that PostgreSQL can hold as one value.
@@ -66,17 +125,20 @@ define_log_settings(void)
 
 	DefineCustomIntVariable("clinic_sync.log_segment_bytes",
 							"Sets the size at which a new segment of the change log is begun.",
-							NULL, &cs_log_segment_kb, 64 * 1024, 64, INT_MAX, PGC_SUSET, GUC_UNIT_KB,
-							NULL, NULL, NULL);
+							NULL, &cs_log_segment_kb, 64 * 1024, 64, INT_MAX, PGC_SUSET,
+							GUC_UNIT_KB, NULL, NULL, NULL);
 
-	DefineCustomIntVariable(
-		"clinic_sync.retention", "Sets how long the change log is kept for caches that are away.",
-		NULL, &cs_retention_s, 7 * 24 * 60 * 60, 1, INT_MAX, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("clinic_sync.retention",
+							"Sets how long the change log is kept for caches that are away.", NULL,
+							&cs_retention_s, 7 * 24 * 60 * 60, 1, INT_MAX, PGC_SUSET, GUC_UNIT_S,
+							NULL, NULL, NULL);
 }
 
 void
 cs_guc_init(void)
 {
+	define_notify_setting();
+	define_worker_settings();
 	define_capture_settings();
 	define_log_settings();
 	MarkGUCPrefixReserved("clinic_sync");

@@ -66,6 +66,17 @@ CREATE FUNCTION clinic_sync.try_lock_segment(segment int) RETURNS boolean
 COMMENT ON FUNCTION clinic_sync.try_lock_segment(int) IS
 	'internal: locks the segment''s table for DROP if nobody uses it, never waits';
 
+CREATE FUNCTION clinic_sync.notify_mode() RETURNS text
+	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'clinic_sync_notify_mode';
+COMMENT ON FUNCTION clinic_sync.notify_mode() IS
+	'off, commit or worker: what clinic_sync.notify comes to here and now';
+
+CREATE FUNCTION clinic_sync.worker_slots()
+	RETURNS TABLE (database oid, pid int, state text, started_at timestamptz, last_cut_at timestamptz, cuts bigint,
+		changes bigint, notifies bigint, notifies_skipped bigint, errors bigint, last_error text)
+	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'clinic_sync_worker_slots';
+COMMENT ON FUNCTION clinic_sync.worker_slots() IS 'internal: what the view workers shows, by oid';
+
 /*
  * Settings of the module are known only in a session that loaded it, hence the
  * call of canon() in front.
@@ -101,18 +112,6 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION clinic_sync.setting_interval(text) IS 'internal: a time setting of clinic_sync as an interval';
-
-CREATE FUNCTION clinic_sync.notify_mode() RETURNS text
-	LANGUAGE plpgsql STABLE
-	SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	PERFORM clinic_sync.canon(true);
-	RETURN current_setting('clinic_sync.notify');
-END
-$$;
-COMMENT ON FUNCTION clinic_sync.notify_mode() IS 'internal: the setting clinic_sync.notify';
 
 CREATE FUNCTION clinic_sync.version() RETURNS text
 	LANGUAGE sql STABLE

@@ -57,6 +57,12 @@ CREATE VIEW clinic_sync.devices AS
 	LEFT JOIN clinic_sync.last_batch() l ON true;
 COMMENT ON VIEW clinic_sync.devices IS 'devices: who is connected and how far behind; lost: its relay does not report';
 
+CREATE VIEW clinic_sync.workers AS
+	SELECT d.datname AS database, w.pid, w.state, w.started_at, w.last_cut_at, w.cuts, w.changes,
+		w.notifies, w.notifies_skipped, w.errors, w.last_error
+	FROM clinic_sync.worker_slots() w LEFT JOIN pg_database d ON d.oid = w.database;
+COMMENT ON VIEW clinic_sync.workers IS 'background workers of all databases; none unless clinic_sync is preloaded';
+
 /* Everything that is wrong, one sentence each. */
 CREATE FUNCTION clinic_sync.problems() RETURNS SETOF text
 	LANGUAGE plpgsql STABLE
@@ -83,6 +89,17 @@ BEGIN
 	RETURN QUERY SELECT format('the NOTIFY queue is %s %% full: a listening session does not read it (above 25 %% no notification is sent, relays poll)',
 			round(pg_notification_queue_usage()::numeric * 100))
 		WHERE pg_notification_queue_usage() > 0.25;
+	PERFORM clinic_sync.notify_mode();	-- loads the module: its settings are known
+	RETURN QUERY SELECT 'clinic_sync.notify is worker and acts as commit: the server has not preloaded clinic_sync'
+		WHERE current_setting('clinic_sync.notify') = 'worker'
+			AND current_setting('shared_preload_libraries') !~ '(^|[^a-z_])clinic_sync($|[^a-z_])';
+	RETURN QUERY SELECT format('clinic_sync.notify is worker and acts as commit: all %s workers are taken (clinic_sync.worker_max)',
+			current_setting('clinic_sync.worker_max'))
+		WHERE current_setting('clinic_sync.notify') = 'worker' AND clinic_sync.notify_mode() = 'commit'
+			AND (SELECT count(*) FROM clinic_sync.worker_slots()) >= current_setting('clinic_sync.worker_max')::int;
+	RETURN QUERY SELECT format('the background worker is %s: %s', w.state, w.last_error)
+		FROM clinic_sync.workers w
+		WHERE w.database = current_database() AND w.state IN ('waiting', 'failing') AND w.last_error IS NOT NULL;
 	RETURN QUERY SELECT 'no relay is running' WHERE NOT EXISTS (SELECT FROM clinic_sync.relays r WHERE r.state = 'running');
 	-- one that was started again under its name is found, not lost
 	RETURN QUERY SELECT format('relay %s was lost at %s', r.name, r.reported_at) FROM clinic_sync.relays r
@@ -110,11 +127,13 @@ CREATE VIEW clinic_sync.status AS
 		clinic_sync.setting_bytes('clinic_sync.log_hard_bytes') AS log_hard_bytes,
 		EXISTS (SELECT FROM clinic_sync.log_lost) AS capture_stopped,
 		clinic_sync.notify_mode() AS notify,
+		w.pid AS worker_pid, w.notifies_skipped,
 		pg_notification_queue_usage() AS notify_queue_usage,
 		h.new_histories, h.forced_prunes, h.pruned_segments, h.started_at,
 		ARRAY(SELECT p FROM clinic_sync.problems() p) AS problems
 	FROM clinic_sync.history h
-	LEFT JOIN clinic_sync.last_batch() l ON true;
+	LEFT JOIN clinic_sync.last_batch() l ON true
+	LEFT JOIN clinic_sync.workers w ON w.database = current_database();
 COMMENT ON VIEW clinic_sync.status IS 'one row: is it all right, what is published, how far is the log, who is connected';
 
 CREATE FUNCTION clinic_sync.view_functions() RETURNS regprocedure[]
@@ -127,5 +146,6 @@ CREATE FUNCTION clinic_sync.view_functions() RETURNS regprocedure[]
 		'clinic_sync.resync_names(integer[])',
 		'clinic_sync.log_bytes()',
 		'clinic_sync.notify_mode()',
+		'clinic_sync.worker_slots()',
 		'clinic_sync.setting_bytes(text)'];
 COMMENT ON FUNCTION clinic_sync.view_functions() IS 'internal: functions that the views call';

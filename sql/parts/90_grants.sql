@@ -9,7 +9,8 @@ REVOKE ALL ON ALL SEQUENCES IN SCHEMA clinic_sync FROM PUBLIC;
 REVOKE ALL ON ALL ROUTINES IN SCHEMA clinic_sync FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA clinic_sync TO pg_monitor;
-GRANT SELECT ON clinic_sync.status, clinic_sync.tables, clinic_sync.batches, clinic_sync.relays, clinic_sync.devices
+GRANT SELECT ON clinic_sync.status, clinic_sync.tables, clinic_sync.batches, clinic_sync.relays, clinic_sync.devices,
+		clinic_sync.workers
 	TO pg_monitor;
 DO $$
 DECLARE

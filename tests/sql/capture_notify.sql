@@ -5,7 +5,7 @@
  */
 \set ON_ERROR_STOP 1
 SET client_min_messages = warning;
-SELECT plan(13);
+SELECT plan(18);
 
 CREATE EXTENSION dblink;
 SELECT dblink_connect('listener', format('host=%s port=%s dbname=%s',
@@ -97,6 +97,48 @@ SET clinic_sync.notify = off;
 INSERT INTO bill VALUES (70);
 CALL send_end_mark();
 SELECT is(received(), '', 'clinic_sync.notify = off');
+RESET clinic_sync.notify;
+
+-- the mode at the end decides
+
+BEGIN;
+SET LOCAL clinic_sync.notify = off;
+INSERT INTO queue VALUES (71);
+SET LOCAL clinic_sync.notify = commit;
+INSERT INTO bill VALUES (71);
+COMMIT;
+CALL send_end_mark();
+SELECT is(received(), E'{"event":"billing_change_immediate","tables":{"bill":{"insert":1}}}\n'
+	'{"event":"data_change_immediate","tables":"*"}', 'what was logged while nobody counted is told without counts');
+BEGIN;
+INSERT INTO bill VALUES (72);
+SET LOCAL clinic_sync.notify = off;
+SAVEPOINT a;
+SAVEPOINT b;
+INSERT INTO queue VALUES (72);
+RELEASE b;
+ROLLBACK TO a;
+SET LOCAL clinic_sync.notify = commit;
+COMMIT;
+CALL send_end_mark();
+SELECT is(received(), '{"event":"billing_change_immediate","tables":{"bill":{"insert":1}}}', 'not what a savepoint took back');
+BEGIN;
+INSERT INTO bill VALUES (73);
+SET LOCAL clinic_sync.notify = off;
+COMMIT;
+CALL send_end_mark();
+SELECT is(received(), '', 'and off in the end is off');
+
+-- worker, in a server that has not preloaded the module
+
+SET clinic_sync.notify = worker;
+SET client_min_messages = error;
+INSERT INTO bill VALUES (74);
+SET client_min_messages = warning;
+CALL send_end_mark();
+SELECT is(received(), '{"event":"billing_change_immediate","tables":{"bill":{"insert":1}}}', 'acts as commit');
+SELECT is((SELECT notify || ' ' || problems[1] FROM clinic_sync.status),
+	'commit clinic_sync.notify is worker and acts as commit: the server has not preloaded clinic_sync', 'which status says');
 RESET clinic_sync.notify;
 
 -- limits

@@ -1,0 +1,186 @@
+/*
+ * worker_utility.c
+ *		Commands that concern the workers, seen before or after they run.
+ *
+ * COMMIT PREPARED makes changes visible whose backend is long gone, so it
+ * rings.  LISTEN clinic_sync is a relay that comes: its database gets a worker
+ * without waiting for the first change.  And who wants a database for itself
+ * (DROP, RENAME, a move, a copy by CREATE DATABASE) would meet our worker in
+ * it: that is sent away first, and not let in again before the command is over.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+
+#include "compat.h"
+#include "notify.h"
+#include "own_tables.h"
+#include "worker.h"
+#include "worker_slot.h"
+
+#define BAR_MS 10000 /* longer than such a command waits for others to leave */
+
+static ProcessUtility_hook_type next_utility = NULL;
+
+/*
+ * Which database a command wants for itself.
+ */
+
+static const char *
+option_value(List *options, const char *name)
+{
+	ListCell *cell;
+
+	foreach (cell, options)
+	{
+		DefElem *option = lfirst(cell);
+
+		if (strcmp(option->defname, name) == 0 && option->arg != NULL)
+			return defGetString(option);
+	}
+	return NULL;
+}
+
+static const char *
+database_of(Node *command)
+{
+	switch (nodeTag(command))
+	{
+		case T_DropdbStmt:
+			return ((DropdbStmt *) command)->dbname;
+		case T_CreatedbStmt:
+			return option_value(((CreatedbStmt *) command)->options, "template");
+		case T_AlterDatabaseStmt:
+			if (option_value(((AlterDatabaseStmt *) command)->options, "tablespace") != NULL)
+				return ((AlterDatabaseStmt *) command)->dbname;
+			return NULL;
+		case T_RenameStmt:
+			if (((RenameStmt *) command)->renameType == OBJECT_DATABASE)
+				return ((RenameStmt *) command)->subname;
+			return NULL;
+		default:
+			return NULL;
+	}
+}
+
+/* Of no use to who may not do such a thing: it would only disturb. */
+static Oid
+database_to_clear(Node *command)
+{
+	const char *name = database_of(command);
+	Oid database;
+
+	if (name == NULL)
+		return InvalidOid;
+	database = get_database_oid(name, true);
+	return OidIsValid(database) && cs_owns_database(database) ? database : InvalidOid;
+}
+
+static void
+bar_worker(Oid database, TimestampTz until)
+{
+	CsWorkerSlot *slot;
+
+	LWLockAcquire(cs_workers_lock, LW_EXCLUSIVE);
+	slot = cs_worker_slot(database);
+	if (slot != NULL)
+	{
+		slot->barred_until = until;
+		if (until != 0 && slot->pid != 0)
+			kill(slot->pid, SIGTERM);
+		else if (until == 0)
+			slot->failures = 0;
+	}
+	LWLockRelease(cs_workers_lock);
+	cs_worker_wake(&cs_workers->launcher);
+}
+
+/*
+ * The hook.
+ */
+
+static void
+run_command(PlannedStmt *planned, const char *text, bool read_only, ProcessUtilityContext context,
+			ParamListInfo params, QueryEnvironment *environment, DestReceiver *receiver,
+			QueryCompletion *completion)
+{
+	(next_utility ? next_utility : standard_ProcessUtility)(
+		planned, text, read_only, context, params, environment, receiver, completion);
+}
+
+static bool
+have_extension(void)
+{
+	return OidIsValid(cs_own_relation("batch_lock"));
+}
+
+/* What is left to do when a command has succeeded, in its transaction. */
+typedef enum After
+{
+	AFTER_NOTHING,
+	AFTER_LISTEN, /* a relay has come */
+	AFTER_COMMIT  /* somebody's changes have become visible */
+} After;
+
+static After
+what_after(Node *command)
+{
+	if (IsA(command, ListenStmt) &&
+		strcmp(((ListenStmt *) command)->conditionname, "clinic_sync") == 0)
+		return AFTER_LISTEN;
+	if (IsA(command, TransactionStmt) &&
+		((TransactionStmt *) command)->kind == TRANS_STMT_COMMIT_PREPARED)
+		return AFTER_COMMIT;
+	return AFTER_NOTHING;
+}
+
+static void
+do_after(After what)
+{
+	/* asking for the mode asks for a worker */
+	if (what != AFTER_NOTHING && have_extension() && cs_notify_effective() == CS_NOTIFY_WORKER &&
+		what == AFTER_COMMIT)
+		cs_worker_ring();
+}
+
+static void
+on_utility(PlannedStmt *planned, const char *text, bool read_only, ProcessUtilityContext context,
+		   ParamListInfo params, QueryEnvironment *environment, DestReceiver *receiver,
+		   QueryCompletion *completion)
+{
+	/* asked before: the command may not outlive its execution */
+	After after = what_after(planned->utilityStmt);
+	Oid database = database_to_clear(planned->utilityStmt);
+
+	if (!OidIsValid(database))
+	{
+		run_command(planned, text, read_only, context, params, environment, receiver, completion);
+		do_after(after);
+		return;
+	}
+	bar_worker(database, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BAR_MS));
+	PG_TRY();
+	{
+		run_command(planned, text, read_only, context, params, environment, receiver, completion);
+	}
+	PG_FINALLY();
+	{
+		bar_worker(database, 0);
+	}
+	PG_END_TRY();
+}
+
+void
+cs_utility_hook_install(void)
+{
+	next_utility = ProcessUtility_hook;
+	ProcessUtility_hook = on_utility;
+}
