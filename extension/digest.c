@@ -25,6 +25,7 @@
 #include "utils/snapmgr.h"
 
 #include "compat.h"
+#include "digest.h"
 #include "publication_cache.h"
 #include "row_image.h"
 
@@ -257,6 +258,16 @@ hash_text(uint64 hash)
 	return cstring_to_text(buf);
 }
 
+Datum
+cs_table_digest(Oid relation, ArrayType *columns, int64 *rows)
+{
+	DigestSum sum = {0};
+
+	digest_table(relation, columns, add_to_sum, &sum);
+	*rows = sum.rows;
+	return PointerGetDatum(hash_text(sum.hash));
+}
+
 PG_FUNCTION_INFO_V1(clinic_sync_digest_scan);
 
 /*
@@ -266,19 +277,17 @@ PG_FUNCTION_INFO_V1(clinic_sync_digest_scan);
 Datum
 clinic_sync_digest_scan(PG_FUNCTION_ARGS)
 {
-	DigestSum sum = {0};
+	int64 rows = 0;
 	TupleDesc desc;
-	Datum values[2];
+	Datum values[2] = {0};
 	bool isnull[2] = {PG_ARGISNULL(0), PG_ARGISNULL(0)};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	if (!PG_ARGISNULL(0))
-		digest_table(PG_GETARG_OID(0), PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
-					 add_to_sum, &sum);
-
-	values[0] = Int64GetDatum(sum.rows);
-	values[1] = PointerGetDatum(hash_text(sum.hash));
+		values[1] = cs_table_digest(PG_GETARG_OID(0),
+									PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1), &rows);
+	values[0] = Int64GetDatum(rows);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, isnull)));
 }
 

@@ -59,10 +59,11 @@ CREATE TABLE clinic_sync.batch (
 	segments   int[] NOT NULL,
 	boundary   boolean NOT NULL,
 	resync     int[],
-	created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+	created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	by_worker  boolean NOT NULL DEFAULT false
 ) PARTITION BY RANGE (id);
 COMMENT ON TABLE clinic_sync.batch IS
-	'batch k holds the log rows visible in its snapshot and not in that of batch k-1';
+	'batch k holds the log rows visible in its snapshot and not in that of batch k-1; by_worker: cut by the background worker';
 CREATE TABLE clinic_sync.batch_0 PARTITION OF clinic_sync.batch FOR VALUES FROM (0) TO (100000);
 CREATE TABLE clinic_sync.batch_100000 PARTITION OF clinic_sync.batch FOR VALUES FROM (100000) TO (200000);
 

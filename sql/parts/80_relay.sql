@@ -99,27 +99,6 @@ COMMENT ON FUNCTION clinic_sync.snapshot_tables() IS
 	'published tables with the query that reads each for a snapshot and one for the keys of rows that devices do not hold';
 
 /*
- * True if rows of this publication are in transactions that are visible in the
- * second snapshot and not in the first.
- */
-CREATE FUNCTION clinic_sync.changed_between(publication int, before pg_snapshot, after pg_snapshot) RETURNS boolean
-	LANGUAGE plpgsql STABLE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	changed boolean;
-BEGIN
-	EXECUTE format('SELECT EXISTS (SELECT FROM clinic_sync.batch_ranges($1, $2) r CROSS JOIN LATERAL (%s) l WHERE l.publication = $3)',
-		clinic_sync.segment_query((SELECT array_agg(s.id) FROM clinic_sync.segment s
-			WHERE s.state <> 'sealed' OR s.max_xid >= pg_snapshot_xmin(before))))
-		INTO changed USING before, after, publication;
-	RETURN changed OR EXISTS (SELECT FROM clinic_sync.log_lost);
-END
-$$;
-COMMENT ON FUNCTION clinic_sync.changed_between(int, pg_snapshot, pg_snapshot) IS
-	'internal: whether a table changed between two snapshots';
-
-/*
  * A digest and the batch it belongs to.  When the table did not change since
  * the last batch, a plain scan gives it and nothing is locked or written.
  * Otherwise a batch is cut and the scan made in its snapshot; then no other
@@ -151,7 +130,7 @@ BEGIN
 		END IF;
 	END IF;
 	SELECT c.cursor, c.rows, c.hash INTO cursor, rows, hash
-	FROM clinic_sync.cut_batch(true, relation, columns) c;
+	FROM clinic_sync.cut_digest(relation, columns) c;
 	IF cursor IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'CS012',
 			MESSAGE = 'no batch can be cut: the change log overflowed and a new history begins',

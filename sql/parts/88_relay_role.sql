@@ -68,6 +68,7 @@ CREATE FUNCTION clinic_sync.relay_functions() RETURNS regprocedure[]
 		'clinic_sync.batch_changes(bigint, bigint, integer)',
 		'clinic_sync.check_cursor(text)',
 		'clinic_sync.current_cursor()',
+		'clinic_sync.warm_cursor(integer)',
 		'clinic_sync.prune(interval, bigint)',
 		'clinic_sync.repair()',
 		'clinic_sync.snapshot_tables()',
