@@ -109,6 +109,8 @@ cs_raw_bytes(int16 typlen, Datum value)
 {
 	if (typlen != -1)
 		return 0;
+	if (cs_is_plain_varlena(DatumGetPointer(value)))
+		return VARSIZE_ANY_EXHDR(DatumGetPointer(value));
 	return toast_raw_datum_size(value) - VARHDRSZ;
 }
 
@@ -182,13 +184,33 @@ cs_canon_pinned(void (*work)(void *arg), void *arg)
  * Texts by kind.
  */
 
+/* "2026-11-23T08:00:00." */
+static char *
+put_date_and_time(char *p, int year, const struct pg_tm *tm)
+{
+	p = pg_ultostr_zeropad(p, year, 4);
+	*p++ = '-';
+	p = pg_ultostr_zeropad(p, tm->tm_mon, 2);
+	*p++ = '-';
+	p = pg_ultostr_zeropad(p, tm->tm_mday, 2);
+	*p++ = 'T';
+	p = pg_ultostr_zeropad(p, tm->tm_hour, 2);
+	*p++ = ':';
+	p = pg_ultostr_zeropad(p, tm->tm_min, 2);
+	*p++ = ':';
+	p = pg_ultostr_zeropad(p, tm->tm_sec, 2);
+	*p++ = '.';
+	return p;
+}
+
+/* By hand: snprintf() would cost more than everything else about a row. */
 static Size
 timestamp_text(Timestamp value, bool zoned, char *buf)
 {
 	struct pg_tm tm;
 	fsec_t fsec; /* microseconds */
 	bool bc;
-	int len;
+	char *p;
 
 	if (TIMESTAMP_IS_NOBEGIN(value))
 		return strlcpy(buf, "-infinity", CS_CANON_SCRATCH);
@@ -200,15 +222,20 @@ timestamp_text(Timestamp value, bool zoned, char *buf)
 
 	/* there is no year 0: 1 BC comes before 1 AD */
 	bc = tm.tm_year <= 0;
-	len = snprintf(buf, CS_CANON_SCRATCH, "%04d-%02d-%02dT%02d:%02d:%02d.",
-				   bc ? 1 - tm.tm_year : tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min,
-				   tm.tm_sec);
+	p = put_date_and_time(buf, bc ? 1 - tm.tm_year : tm.tm_year, &tm);
 	if (fsec % 1000 == 0)
-		len += snprintf(buf + len, CS_CANON_SCRATCH - len, "%03d", (int) fsec / 1000);
+		p = pg_ultostr_zeropad(p, fsec / 1000, 3);
 	else
-		len += snprintf(buf + len, CS_CANON_SCRATCH - len, "%06d", (int) fsec);
-	len += snprintf(buf + len, CS_CANON_SCRATCH - len, "%s%s", zoned ? "Z" : "", bc ? " BC" : "");
-	return len;
+		p = pg_ultostr_zeropad(p, fsec, 6);
+	if (zoned)
+		*p++ = 'Z';
+	if (bc)
+	{
+		*p++ = ' ';
+		*p++ = 'B';
+		*p++ = 'C';
+	}
+	return p - buf;
 }
 
 static Size

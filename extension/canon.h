@@ -5,7 +5,7 @@
 #ifndef CLINIC_SYNC_CANON_H
 #define CLINIC_SYNC_CANON_H
 
-#include "fmgr.h"
+#include "compat.h"
 
 /* How the canonical text of a type is made. */
 typedef enum CsCanonKind
@@ -44,6 +44,13 @@ extern const char *cs_canon_text(CsCanon *canon, Datum value, char *scratch, Siz
 
 /* True if JSON holds the canonical text as it is, without quotes. */
 extern bool cs_canon_is_literal(const CsCanon *canon);
+
+/* True if the bytes of the value are right here, neither compressed nor elsewhere. */
+static inline bool
+cs_is_plain_varlena(Pointer value)
+{
+	return VARATT_IS_4B_U(value) || (VARATT_IS_1B(value) && !VARATT_IS_1B_E(value));
+}
 
 /* Bytes of a value before compression; 0 for types of fixed length. */
 extern Size cs_raw_bytes(int16 typlen, Datum value);

@@ -56,25 +56,52 @@ append_escaped(StringInfo buf, unsigned char c)
 	}
 }
 
+/*
+ * How many bytes at the start need no escape.  Eight at a time: a byte below
+ * 0x20 borrows into its high bit when 0x20 is taken from it, and a byte that
+ * is equal to another becomes 0 when both are XORed, then the same.
+ */
+static Size
+plain_length(const char *bytes, Size length)
+{
+	const uint64 ones = UINT64CONST(0x0101010101010101);
+	const uint64 highs = UINT64CONST(0x8080808080808080);
+	Size i = 0;
+
+	for (; i + sizeof(uint64) <= length; i += sizeof(uint64))
+	{
+		uint64 word, quotes, backslashes, found;
+
+		memcpy(&word, bytes + i, sizeof(word));
+		quotes = word ^ (ones * '"');
+		backslashes = word ^ (ones * '\\');
+		found = ((word - ones * ' ') & ~word) | ((quotes - ones) & ~quotes) |
+				((backslashes - ones) & ~backslashes);
+		if ((found & highs) != 0)
+			break;
+	}
+	while (i < length && (unsigned char) bytes[i] >= ' ' && bytes[i] != '"' && bytes[i] != '\\')
+		i++;
+	return i;
+}
+
 /* Append a JSON string; the bytes are as to_json() would print them. */
 static void
 append_string(StringInfo buf, const char *bytes, Size length)
 {
-	Size plain = 0; /* start of the run that needs no escape */
-
-	appendStringInfoChar(buf, '"');
-	for (Size i = 0; i < length; i++)
+	appendStringInfoCharMacro(buf, '"');
+	for (;;)
 	{
-		unsigned char c = bytes[i];
+		Size plain = plain_length(bytes, length);
 
-		if (likely(c >= ' ' && c != '"' && c != '\\'))
-			continue;
-		appendBinaryStringInfo(buf, bytes + plain, i - plain);
-		append_escaped(buf, c);
-		plain = i + 1;
+		appendBinaryStringInfo(buf, bytes, plain);
+		if (plain == length)
+			break;
+		append_escaped(buf, bytes[plain]);
+		bytes += plain + 1;
+		length -= plain + 1;
 	}
-	appendBinaryStringInfo(buf, bytes + plain, length - plain);
-	appendStringInfoChar(buf, '"');
+	appendStringInfoCharMacro(buf, '"');
 }
 
 char *
@@ -114,7 +141,7 @@ append_member(StringInfo buf, CsColumn *column, TupleTableSlot *row)
 	Size length;
 
 	if (buf->len > VARHDRSZ + 1)
-		appendStringInfoChar(buf, ',');
+		appendStringInfoCharMacro(buf, ',');
 	appendBinaryStringInfo(buf, column->label, column->label_length);
 	if (row->tts_isnull[i])
 	{
@@ -249,8 +276,14 @@ varlena_differs(Datum old, Datum new)
 {
 	Pointer a = DatumGetPointer(old);
 	Pointer b = DatumGetPointer(new);
-	Size raw = toast_raw_datum_size(old);
+	Size raw;
 
+	if (cs_is_plain_varlena(a) && cs_is_plain_varlena(b))
+		return VARSIZE_ANY_EXHDR(a) != VARSIZE_ANY_EXHDR(b) ||
+			   VARSIZE_ANY_EXHDR(a) > (Size) cs_max_row_bytes ||
+			   memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) != 0;
+
+	raw = toast_raw_datum_size(old);
 	if (VARATT_IS_EXTERNAL_ONDISK(a) && VARATT_IS_EXTERNAL_ONDISK(b) &&
 		memcmp(a, b, VARSIZE_EXTERNAL(a)) == 0)
 		return false;
@@ -268,7 +301,8 @@ column_differs(CsColumn *column, TupleTableSlot *old, TupleTableSlot *new)
 		return old->tts_isnull[i] != new->tts_isnull[i];
 	if (column->typlen == -1)
 		return varlena_differs(old->tts_values[i], new->tts_values[i]);
-	return !datum_image_eq(old->tts_values[i], new->tts_values[i], column->typbyval,
+	return old->tts_values[i] != new->tts_values[i] &&
+		   !datum_image_eq(old->tts_values[i], new->tts_values[i], column->typbyval,
 						   column->typlen);
 }
 

@@ -5,7 +5,7 @@
  */
 \set ON_ERROR_STOP 1
 SET client_min_messages = warning;
-SELECT plan(9 + 79);
+SELECT plan(10 + 79);
 
 /* One value per row: the expression and its canonical text. */
 CREATE TABLE expected (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, type text, value text, canon text);
@@ -116,6 +116,13 @@ SELECT is((SELECT h.hash FROM clinic_sync.digest_scan('sample') h), :'hostile', 
 SELECT is((SELECT json_typeof(l.data::json -> 'c1') || json_typeof(l.data::json -> 'c4') || json_typeof(l.data::json -> 'c7')
 		FROM clinic_sync.change_log_1 l WHERE l.op = 'i' AND l.key = '{"id":1}'), 'booleannumberstring',
 	'boolean and int2/int4 without quotes, int8 as a string');
+
+-- each character at each place, since text is looked at eight bytes at a time
+CREATE TABLE escaped (id int PRIMARY KEY, v text);
+SELECT clinic_sync.publish('escaped') AS published \gset
+INSERT INTO escaped SELECT i, repeat('x', i % 20) || chr(1 + i / 20) || repeat('é', i % 7) FROM generate_series(0, 20 * 160 - 1) i;
+SELECT is((SELECT count(*) FROM escaped e JOIN clinic_sync.change_log_1 l
+		ON l.data = format('{"id":%s,"v":%s}', e.id, to_json(e.v))), 20 * 160::bigint, 'strings are escaped as to_json() does');
 
 -- the hash, computed here by the words of docs/protocol.md
 
