@@ -63,6 +63,7 @@ typedef struct CsSegment
 extern Relation cs_segment_open(CsSegment *segment);
 extern Oid cs_segment_relation(int32 id);
 extern void cs_segment_invalidate(Oid relid);
+extern void cs_segment_init(void);
 
 /*
  * log_limit.c: the limit on the log's size

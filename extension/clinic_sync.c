@@ -44,6 +44,7 @@ _PG_init(void)
 {
 	cs_guc_init();
 	CacheRegisterRelcacheCallback(on_relcache_invalidation, (Datum) 0);
+	cs_segment_init();
 	cs_log_limit_init();
 	cs_notify_init();
 	cs_worker_init();

@@ -13,10 +13,14 @@
  *	  current: taking a lock absorbs all invalidations sent so far.  So once a
  *	  segment is sealed nobody writes to it any more, and whoever began to
  *	  write earlier had finished: neither side ever waits for the other.
+ *
+ * 4. A lock once taken is held to the end, so the rows that follow need not ask
+ *	  for it again: only an aborted savepoint may have taken it back.
  */
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/index.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -30,6 +34,7 @@
 static CsSegment current;
 static bool current_is_valid = false;
 static Oid segment_table = InvalidOid;
+static Oid locked = InvalidOid; /* the segment this transaction has locked last */
 
 Oid
 cs_segment_relation(int32 id)
@@ -107,10 +112,15 @@ cs_segment_open(CsSegment *segment)
 		if (!current_is_valid)
 			read_current();
 		*segment = current;
+		if (locked == segment->table)
+			return table_open(segment->table, NoLock);
 
 		LockRelationOid(segment->table, RowExclusiveLock);
 		if (current_is_valid)
+		{
+			locked = segment->table;
 			return table_open(segment->table, NoLock);
+		}
 
 		/* perhaps no longer the current one: look again */
 		UnlockRelationOid(segment->table, RowExclusiveLock);
@@ -123,6 +133,28 @@ cs_segment_invalidate(Oid relid)
 {
 	if (!OidIsValid(relid) || relid == segment_table || relid == current.table)
 		current_is_valid = false;
+}
+
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		locked = InvalidOid;
+}
+
+/* The lock of a savepoint goes with it. */
+static void
+at_savepoint_end(SubXactEvent event, SubTransactionId self, SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		locked = InvalidOid;
+}
+
+void
+cs_segment_init(void)
+{
+	RegisterXactCallback(at_transaction_end, NULL);
+	RegisterSubXactCallback(at_savepoint_end, NULL);
 }
 
 /*

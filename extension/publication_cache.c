@@ -319,14 +319,17 @@ create_cache(void)
 CsPublication *
 cs_publication_get(Relation rel)
 {
+	static CsPublication *last = NULL; /* entries stay where they are */
 	Oid relid = RelationGetRelid(rel);
 	CsPublication *entry;
 	uint64 before;
 	bool found;
 
+	if (last != NULL && last->relid == relid && last->valid)
+		return last;
 	if (entries == NULL)
 		create_cache();
-	entry = hash_search(entries, &relid, HASH_ENTER, &found);
+	entry = last = hash_search(entries, &relid, HASH_ENTER, &found);
 	if (found && entry->valid)
 		return entry;
 
