@@ -42,6 +42,7 @@
 
 #include "change_log.h"
 #include "compat.h"
+#include "key_filter.h"
 #include "notify.h"
 #include "publication_cache.h"
 #include "row_image.h"
@@ -97,20 +98,33 @@ require_after_truncate(FunctionCallInfo fcinfo)
 /* The transaction that has last logged a key as absent in an uncertain way. */
 static FullTransactionId absent_in = {0};
 
+/* A whole row: as op, or by its key if it is too large. */
+static void
+log_whole(CsPublication *pub, CsOp op, text *key, TupleTableSlot *row)
+{
+	text *data = cs_row_data(pub, row, NULL);
+
+	cs_key_filter_add(&pub->present, key);
+	cs_log_append(pub->id, data == NULL ? CS_OP_OVERSIZE : op, key, data);
+}
+
+static void
+log_row(CsPublication *pub, CsOp op, TupleTableSlot *row)
+{
+	log_whole(pub, op, cs_row_key(pub, row), row);
+}
+
 /* The row that stands under its key now, or the news that none does. */
 static void
 log_present(CsPublication *pub, text *key, TupleTableSlot *present)
 {
-	text *data;
-
 	if (present == NULL)
 	{
 		absent_in = GetTopFullTransactionId();
 		cs_log_append(pub->id, CS_OP_PUT, key, NULL);
 		return;
 	}
-	data = cs_row_data(pub, present, NULL);
-	cs_log_append(pub->id, data == NULL ? CS_OP_OVERSIZE : CS_OP_PUT, key, data);
+	log_whole(pub, CS_OP_PUT, key, present);
 	ExecDropSingleTupleTableSlot(present);
 }
 
@@ -118,7 +132,9 @@ log_present(CsPublication *pub, text *key, TupleTableSlot *present)
 static void
 log_present_of(CsPublication *pub, Relation rel, TupleTableSlot *row)
 {
-	log_present(pub, cs_row_key(pub, row), cs_present_row(pub, rel, row));
+	text *key = cs_row_key(pub, row);
+
+	log_present(pub, key, cs_present_row(pub, rel, row, key));
 }
 
 /*
@@ -127,27 +143,26 @@ log_present_of(CsPublication *pub, Relation rel, TupleTableSlot *row)
  * `d` says that caches have the row.  They have not if the key was used again
  * and freed since, and that was logged first: so once this transaction has
  * logged any key as absent, it says it in the form that holds in both cases.
+ *
+ * If the version was there before this transaction, and the transaction has
+ * not logged a row under its key so far, then caches have that version now and
+ * `d` is true of it.  A row that has got the key meanwhile is not logged yet:
+ * the call for it is still to come.  So there is no need to look for one.
  */
 static void
 log_end_of(CsPublication *pub, Relation rel, TupleTableSlot *old, bool old_is_ours)
 {
 	text *key = cs_row_key(pub, old);
-	TupleTableSlot *present = cs_present_row(pub, rel, old);
+	bool sure = !old_is_ours && !FullTransactionIdEquals(absent_in, GetTopFullTransactionId());
+	TupleTableSlot *present = NULL;
 
-	if (present == NULL && !old_is_ours &&
-		!FullTransactionIdEquals(absent_in, GetTopFullTransactionId()))
+	if (!sure || cs_key_filter_may_have(&pub->present, key))
+		present = cs_present_row(pub, rel, old, key);
+
+	if (present == NULL && sure)
 		cs_log_append(pub->id, CS_OP_DELETE, key, NULL);
 	else
 		log_present(pub, key, present);
-}
-
-/* A whole row: as op, or by its key if it is too large. */
-static void
-log_row(CsPublication *pub, CsOp op, TupleTableSlot *row)
-{
-	text *data = cs_row_data(pub, row, NULL);
-
-	cs_log_append(pub->id, data == NULL ? CS_OP_OVERSIZE : op, cs_row_key(pub, row), data);
 }
 
 /*

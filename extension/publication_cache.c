@@ -293,6 +293,7 @@ build_entry(CsPublication *slot, Relation rel)
 
 	/* stays below the caller's context until it is complete */
 	entry.relid = RelationGetRelid(rel);
+	cs_key_filter_init(&entry.present);
 	entry.context = AllocSetContextCreate(CurrentMemoryContext, "clinic_sync publication",
 										  ALLOCSET_SMALL_SIZES);
 	caller = MemoryContextSwitchTo(entry.context);

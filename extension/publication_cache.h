@@ -9,6 +9,7 @@
 #include "utils/relcache.h"
 
 #include "canon.h"
+#include "key_filter.h"
 
 /* A published column as it stands in one relation (a root or a leaf). */
 typedef struct CsColumn
@@ -42,6 +43,8 @@ typedef struct CsPublication
 	AttrNumber last_attnum; /* the highest one read from a row */
 	bool pinned;            /* some column needs pinned settings */
 	bool unbounded;         /* some column may print far too long */
+
+	CsKeyFilter present; /* keys that this transaction has logged a row under */
 } CsPublication;
 
 /*

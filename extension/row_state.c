@@ -109,7 +109,7 @@ fetch_by_key(Relation rel, Relation index, ScanKey keys, int nkeys, CsPublicatio
 }
 
 TupleTableSlot *
-cs_present_row(CsPublication *pub, Relation rel, TupleTableSlot *row)
+cs_present_row(CsPublication *pub, Relation rel, TupleTableSlot *row, const text *key)
 {
 	Relation index = index_open(pub->key_index, AccessShareLock);
 	TupleTableSlot *result = table_slot_create(rel, NULL);
@@ -118,8 +118,8 @@ cs_present_row(CsPublication *pub, Relation rel, TupleTableSlot *row)
 
 	slot_getsomeattrs(row, pub->last_attnum);
 	build_scan_keys(index, row, keys);
-	found = fetch_by_key(rel, index, keys, IndexRelationGetNumberOfKeyAttributes(index), pub,
-						 cs_row_key(pub, row), result);
+	found = fetch_by_key(rel, index, keys, IndexRelationGetNumberOfKeyAttributes(index), pub, key,
+						 result);
 	if (found)
 		ExecMaterializeSlot(result);
 	index_close(index, AccessShareLock);

@@ -16,9 +16,11 @@ extern bool cs_version_is_ours(Relation rel, HeapTuple version);
 extern bool cs_version_is_newest(Relation rel, HeapTuple version);
 
 /*
- * The row of rel that has row's key at this moment, this transaction's own
- * changes included.  NULL if there is none.  The caller drops the slot.
+ * The row of rel that has row's key (which prints as key) at this moment, this
+ * transaction's own changes included.  NULL if there is none.  The caller drops
+ * the slot.
  */
-extern TupleTableSlot *cs_present_row(CsPublication *pub, Relation rel, TupleTableSlot *row);
+extern TupleTableSlot *cs_present_row(CsPublication *pub, Relation rel, TupleTableSlot *row,
+									  const text *key);
 
 #endif /* CLINIC_SYNC_ROW_STATE_H */

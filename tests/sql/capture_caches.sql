@@ -6,7 +6,7 @@
  */
 \set ON_ERROR_STOP 1
 SET client_min_messages = warning;
-SELECT plan(8);
+SELECT plan(9);
 
 CREATE TABLE t (id int PRIMARY KEY, v text);
 SELECT clinic_sync.publish('t') \gset
@@ -54,5 +54,21 @@ BEGIN;
 INSERT INTO t VALUES (12);
 SELECT is(others_can_seal(1), false, 'the session that prepared it locks anew for its next transaction');
 COMMIT;
+
+-- the keys this transaction has logged, when what capture knows of the table is read anew in between
+
+CREATE FUNCTION insert_again_and_forget() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO t VALUES (OLD.id, 'again');
+	PERFORM clinic_sync.forget_caches();
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER "!a" AFTER DELETE ON t FOR EACH ROW EXECUTE FUNCTION insert_again_and_forget();
+DELETE FROM t WHERE id = 1;
+SELECT is((SELECT string_agg(l.op::text || coalesce(l.data, '-'), ' ' ORDER BY l.seq) FROM (SELECT c.* FROM clinic_sync.change_log_1 c
+		WHERE c.key = '{"id":1}' ORDER BY c.seq DESC LIMIT 2) l),
+	'i{"id":1,"v":"again"} p{"id":1,"v":"again"}', 'a deleted row that another trigger has inserted again is there');
+DROP TRIGGER "!a" ON t;
 
 SELECT * FROM finish();
