@@ -55,6 +55,7 @@ static const struct option options[] = {
 	{"relay_name", TEXT(relay_name), "", 0, 0, true},
 	{"report_interval_s", OPTION_INT, AT(report_interval_s), 0, "5", 1, 25, false},
 	{"ring_bytes", OPTION_BYTES, AT(ring_bytes), 0, "64MB", 64 * KB, 64 * GB, true},
+	{"ring_warm_changes", OPTION_INT, AT(ring_warm_changes), 0, "100000", 0, 10000000, true},
 	{"snapshot_dir", TEXT(snapshot_dir), "/var/lib/clinic-relay", 0, 0, true},
 	{"snapshot_max_age_s", OPTION_INT, AT(snapshot_max_age_s), 0, "60", 0, 86400, false},
 };

@@ -44,6 +44,7 @@ struct config {
 	int64_t max_message_bytes;
 	int64_t max_frame_bytes;
 	int64_t ring_bytes;
+	int ring_warm_changes; /* 0: the ring begins empty */
 	int64_t device_queue_bytes;
 
 	/* snapshots */

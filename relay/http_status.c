@@ -79,9 +79,13 @@ static void set_gauges(struct relay *r)
 	metric_set(METRIC_DATABASE_CONNECTED, up.connected);
 	metric_set(METRIC_PROVEN_AGE_MS, age_ms(up.proven_ms));
 	metric_set(METRIC_BATCH, (uint64_t)up.cursor.batch);
+	metric_set(METRIC_WARM_CHANGES, up.warm_changes);
+	metric_set(METRIC_WARM_MS, up.warm_ms);
 	metric_set(METRIC_BATCHES, up.batches);
 	metric_set(METRIC_CHANGES, up.changes);
 	metric_set(METRIC_ROUNDS, up.rounds);
+	metric_set(METRIC_READ_ROUNDS, up.read_rounds);
+	metric_set(METRIC_ABANDONED_ROUNDS, up.abandoned);
 	metric_set(METRIC_DOORBELLS, up.doorbells);
 	metric_set(METRIC_DATABASE_CONNECTS, up.connects);
 	metric_set(METRIC_UNPROVEN_COMMITS, up.unproven);

@@ -29,6 +29,10 @@ static const struct {
 	[METRIC_BATCHES] = {"batches_total", "batches read"},
 	[METRIC_CHANGES] = {"changes_total", "changes read"},
 	[METRIC_ROUNDS] = {"rounds_total", "rounds of cutting and reading batches"},
+	[METRIC_READ_ROUNDS] = {"read_rounds_total",
+				"rounds that read what the database's worker had cut"},
+	[METRIC_ABANDONED_ROUNDS] = {"abandoned_rounds_total",
+				     "read rounds that met a batch which had to be proven first"},
 	[METRIC_DOORBELLS] = {"doorbells_total", "notifications received"},
 	[METRIC_DATABASE_CONNECTS] = {"database_connects_total", "connections to PostgreSQL made"},
 	[METRIC_UNPROVEN_COMMITS] = {"unproven_commits_total",
@@ -45,6 +49,9 @@ static const struct {
 	[METRIC_PROVEN_AGE_MS] = {"proven_age_milliseconds",
 				  "time since the last proven round trip to PostgreSQL"},
 	[METRIC_BATCH] = {"batch", "number of the last batch"},
+	[METRIC_WARM_CHANGES] = {"warm_changes",
+				 "changes read into memory before the first device was answered"},
+	[METRIC_WARM_MS] = {"warm_milliseconds", "time that reading them took"},
 };
 
 static uint64_t values[METRIC_COUNT];

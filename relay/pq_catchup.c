@@ -155,7 +155,7 @@ static void on_abandoned(void *ctx)
 static void wait_for_live(struct catch_up *c)
 {
 	c->nothing_at = catcher.status->cursor;
-	pq_reader_ring();
+	pq_reader_ring(&(struct pq_bells){.look = true});
 }
 
 static void on_page(void *ctx, enum pq_feed_end end, const char *reason,

@@ -4,7 +4,8 @@
  * Rows are taken one at a time (single-row mode), so memory holds one row
  * however large a batch is.  The price is that the closing row of a batch
  * comes after its changes: its count is compared then, and a difference means
- * that the log is not whole; the receiver is told to drop what it got.
+ * that the log is not whole; the receiver is told to drop what it got.  The
+ * same row says whether the worker vouches for the batch.
  */
 #include "pq_feed.h"
 
@@ -192,11 +193,34 @@ static void note_giant(struct pq_feed *f, const struct upstream_batch *b)
 
 /* ---- a page ------------------------------------------------------------------ */
 
+static void close_batch(struct pq_feed *f, const PGresult *row, bool is_giant)
+{
+	struct upstream_batch b;
+
+	if (!closing_batch(row, &b)) {
+		refuse(f, "log_incomplete");
+		return;
+	}
+	if (b.cursor.batch > f->limit) {
+		/* not proven: the round after a proof brings it */
+		if (!field_is(row, COL_ORIGIN, "proven")) {
+			f->unproven = b.cursor.batch;
+			pq_feed_abandon(f);
+			return;
+		}
+		f->vouched++;
+	}
+	if (is_giant)
+		note_giant(f, &b);
+	else
+		end_batch(f, &b);
+}
+
 static void on_feed_row(void *ctx, const PGresult *row)
 {
 	struct pq_feed *f = ctx;
-	struct upstream_batch b;
-	bool is_batch;
+	int64_t batch;
+	bool is_giant;
 
 	if (f->refused[0])
 		return;
@@ -204,18 +228,16 @@ static void on_feed_row(void *ctx, const PGresult *row)
 		refuse(f, PQgetvalue(row, 0, COL_DATA));
 		return;
 	}
-	/* cut since, and not proven yet: the next round brings it */
-	if (strtoll(PQgetvalue(row, 0, COL_BATCH), NULL, 10) > f->limit)
+	batch = strtoll(PQgetvalue(row, 0, COL_BATCH), NULL, 10);
+	if (f->unproven || (batch > f->limit && !f->trusting)) {
+		f->unproven = batch;
 		return;
-	is_batch = field_is(row, COL_OPERATION, "batch");
-	if (!is_batch && !field_is(row, COL_OPERATION, "giant"))
-		give_change(f, row);
-	else if (!closing_batch(row, &b))
-		refuse(f, "log_incomplete");
-	else if (is_batch)
-		end_batch(f, &b);
+	}
+	is_giant = field_is(row, COL_OPERATION, "giant");
+	if (is_giant || field_is(row, COL_OPERATION, "batch"))
+		close_batch(f, row, is_giant);
 	else
-		note_giant(f, &b);
+		give_change(f, row);
 }
 
 static void on_feed_done(void *ctx, const struct pq_answer *answer)
@@ -239,7 +261,8 @@ void pq_feed_read_page(struct pq_feed *f)
 	char text[CURSOR_TEXT_BYTES];
 	const char *params[] = {cursor_format(&f->cursor, text)};
 
-	f->batches = 0;
+	f->batches = f->vouched = 0;
+	f->unproven = 0;
 	f->refused[0] = '\0';
 	f->giant.changes = 0;
 	pq_link_query(f->link, feed_sql, 1, params, on_feed_row, on_feed_done, f);

@@ -2,7 +2,9 @@
  * Reading batches over one link: feed() page by page, a giant batch row by row.
  *
  * Used alike by the live reader and by devices that catch up; they differ in
- * how far they may read.
+ * how far they may read.  Beyond that a batch is given only if the worker that
+ * cut it vouches for it and the reader trusts that; of one that is not, what
+ * was given is abandoned, and nothing after it is given.
  */
 #ifndef CLINIC_RELAY_PQ_FEED_H
 #define CLINIC_RELAY_PQ_FEED_H
@@ -33,8 +35,11 @@ struct pq_feed {
 	void *ctx;
 	struct cursor cursor; /* last batch given */
 	int64_t limit;        /* last batch that may be given */
+	bool trusting;        /* so may those that the worker vouches for */
 
 	uint64_t batches; /* given in this page */
+	uint64_t vouched; /* of these beyond the limit, on the worker's word */
+	int64_t unproven; /* the last batch of this page, if it was not given; else 0 */
 	uint64_t changes; /* given since the last end of a batch */
 	bool open;        /* in the middle of a batch */
 	char refused[32];

@@ -404,13 +404,17 @@ static bool take_result(struct pq_link *l)
 
 static void take_notifications(struct pq_link *l)
 {
+	bool any = false;
 	PGnotify *n;
 
 	while (l->state == LINK_UP && !l->doomed && (n = PQnotifies(l->conn)) != NULL) {
 		if (l->events->on_notify)
 			l->events->on_notify(l->ctx, n->extra, n->be_pid == PQbackendPID(l->conn));
 		PQfreemem(n);
+		any = true;
 	}
+	if (any && l->events->on_notified && l->state == LINK_UP && !l->doomed)
+		l->events->on_notified(l->ctx);
 }
 
 /* Bytes that OpenSSL has decrypted already: no descriptor will announce them. */

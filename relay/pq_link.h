@@ -21,8 +21,10 @@ struct pq_link_events {
 	void (*on_up)(void *ctx);
 	/* Was up and is no more, or could not connect; a new try is already due. */
 	void (*on_down)(void *ctx);
-	/* May be NULL.  own: this very connection sent it. */
+	/* May be NULL, both.  own: this very connection sent it. */
 	void (*on_notify)(void *ctx, const char *payload, bool own);
+	/* Those that came together have all been handed on. */
+	void (*on_notified)(void *ctx);
 };
 
 struct pq_answer {

@@ -1,10 +1,10 @@
 /*
  * LISTEN; see pq_listen.h.
  *
- * A notification is a doorbell and nothing more: any role may forge one, so
- * its payload is not even looked at.  After every connect LISTEN comes first
- * and then a look at the log; a change that commits in between rings late, never
- * not at all.
+ * A notification is a doorbell and nothing more: any role may forge one (see
+ * pq_bell.h).  One commit may ring several times; what arrives together is
+ * answered once.  After every connect LISTEN comes first and then a look at the
+ * log; a change that commits in between rings late, never not at all.
  *
  * The heartbeat is a notification to ourselves.  It proves the whole way, also
  * through a pooler that swallows LISTEN: no answer means that the server is
@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "pq_bell.h"
 #include "pq_link.h"
 #include "pq_reader.h"
 #include "ws_loop.h"
@@ -35,7 +36,8 @@ static struct listener {
 	struct loop_timer timer; /* the next heartbeat, or the end of patience with this one */
 	char self_channel[64];
 	uint64_t up_ms;
-	bool deaf; /* the log knows that notifications do not come */
+	struct pq_bells bells; /* that came together with the one at hand */
+	bool deaf;             /* the log knows that notifications do not come */
 } listener;
 
 static void heartbeat(void *ctx);
@@ -100,7 +102,7 @@ static void on_listening(void *ctx, const struct pq_answer *answer)
 		return;
 	}
 	/* what was committed before is in the log and rings no more */
-	pq_reader_ring();
+	pq_reader_ring(&(struct pq_bells){.look = true});
 	heartbeat(NULL);
 }
 
@@ -127,23 +129,37 @@ static void on_down(void *ctx)
 {
 	(void)ctx;
 	loop_timer_cancel(&listener.timer);
+	/* the server may have crashed behind a pooler that keeps the reader's connection */
+	pq_reader_distrust();
 }
 
 static void on_notify(void *ctx, const char *payload, bool own)
 {
 	(void)ctx;
-	(void)payload;
 	if (own) {
 		listener.status->notified_ms = clock_monotonic_ms();
 		listener.deaf = false;
 		return;
 	}
 	listener.status->doorbells++;
-	pq_reader_ring();
+	pq_bells_add(&listener.bells, pq_bell_batch(payload));
+}
+
+static void on_notified(void *ctx)
+{
+	struct pq_bells bells = listener.bells;
+
+	(void)ctx;
+	memset(&listener.bells, 0, sizeof(listener.bells));
+	pq_reader_ring(&bells);
 }
 
 static const struct pq_link_events link_events = {
-	.on_up = on_up, .on_down = on_down, .on_notify = on_notify};
+	.on_up = on_up,
+	.on_down = on_down,
+	.on_notify = on_notify,
+	.on_notified = on_notified,
+};
 
 cs_status pq_listen_start(const struct config *config, struct upstream_status *status,
 			  struct cs_error *err)

@@ -1,19 +1,33 @@
 /*
  * The live reader; see pq_reader.h.
  *
- * It works in rounds.  A round begins with make_batch() and ends when every
- * proven batch has been handed on; a doorbell during a round only asks for
- * another one.  There is no timer between doorbell and delivery.
+ * It works in rounds, of two kinds.  A cut round begins with make_batch(); a
+ * read round, for a doorbell that names a batch, begins with the feed, since
+ * the database's worker has cut already.  A round ends when every proven batch
+ * has been handed on; a doorbell during a round only asks for another one.
+ * There is no timer between doorbell and delivery.
  *
- * Proof (promise 3).  A batch may be served when a commit of our own that came
- * after it has been acknowledged without a warning: everything visible before
- * that commit is then as durable as the commit.  make_batch() that cut a batch
- * is such a commit.  A batch cut by somebody else, or before this connection,
- * needs another: relay_report(), which always writes.  `proven` is the last
- * batch that this connection has such a commit for; it starts at 0 on every
- * connection and falls back to 0 with a warning.
+ * Anybody may ring, so read rounds alone would prove nothing and could be made
+ * to keep cut rounds away for ever: a cut round is due poll_interval_ms after
+ * the last round that cut or that found the worker alive.
+ *
+ * Proof (promise 3).  A batch may be served when a commit that came after it
+ * has been acknowledged without a warning: everything visible before that
+ * commit is then as durable as the commit.  There are two ways to know:
+ *
+ * - By a commit of our own on this connection: make_batch() that cut a batch,
+ *   or else relay_report(), which always writes.  `proven` is the last batch
+ *   that this connection has such a commit for; it starts at 0 on every
+ *   connection and falls back to 0 with a warning.
+ * - By the worker's word.  Its batch is visible only after its own wait for
+ *   the standby is over, and feed() says "proven" unless that wait was broken
+ *   off.  But a server that crashed, or a standby that was promoted, shows
+ *   batches whose wait nobody ended.  They are visible from its first moment
+ *   on, so one commit of our own on this connection proves them all, and from
+ *   then on the word is good: `trusting`.
  *
  *   cut -> look -> [prove] -> page -> page ... -> idle
+ *   read:                     page -> [prove -> page] ... -> idle
  */
 #include "pq_reader.h"
 
@@ -24,6 +38,7 @@
 #include "log.h"
 #include "pq_feed.h"
 #include "pq_report.h"
+#include "pq_warm.h"
 #include "ws_loop.h"
 
 /* A doorbell that brings nothing can be rung by anybody: from so many in a row on they wait. */
@@ -39,13 +54,18 @@ static struct reader {
 	struct pq_link *link;
 	struct pq_feed feed; /* feed.cursor: ours, batch 0: none yet */
 	struct loop_timer poll;
-	struct cursor target; /* last batch that exists, as far as this round knows */
+	struct cursor target;  /* last batch that exists, as far as this round knows */
+	struct pq_bells bells; /* that no round has answered yet */
+	struct pq_warm warm;
 	int64_t proven;
-	uint64_t asked_ms; /* when the request under way was sent */
+	uint64_t asked_ms;   /* when the request under way was sent */
+	uint64_t cut_due_ms; /* when a cut round must come, whatever rings */
 	bool in_round;
-	bool cut_good; /* the round's make_batch() found everything committed, not a lock */
-	bool by_bell;  /* a doorbell began the round */
-	bool rung;     /* a doorbell came during the round */
+	bool reading;      /* it is a read round */
+	bool worker_lives; /* a batch of this round came on the worker's word */
+	bool trusting;     /* this connection has had a clean commit of its own */
+	bool cut_good;     /* the round's make_batch() found everything committed, not a lock */
+	bool by_bell;      /* a doorbell began the round */
 	bool live;
 	bool boundary; /* cut a batch even if there is nothing: the first of a history */
 	bool paused;
@@ -58,6 +78,8 @@ static void round_begin(void *ctx);
 static void round_cut(void);
 static void round_look(void);
 static void round_page(void);
+static void round_adopt(void);
+static void warm_end(void);
 
 /* ---- small steps --------------------------------------------------------------- */
 
@@ -86,6 +108,24 @@ static void set_live(bool live)
 		reader.owner.on_moved();
 }
 
+/* A commit of our own after every batch up to this one has been acknowledged cleanly. */
+static void note_proof(int64_t batch)
+{
+	reader.proven = batch;
+	reader.trusting = true;
+}
+
+static void forget_proof(void)
+{
+	reader.proven = 0;
+	reader.trusting = false;
+}
+
+static bool bells_wait(void)
+{
+	return pq_bells_wait(&reader.bells, reader.feed.cursor.batch);
+}
+
 static void answer_bell(void)
 {
 	reader.by_bell = true;
@@ -97,14 +137,19 @@ static void answer_bell(void)
 
 static void round_end(void)
 {
+	uint64_t now_ms = clock_monotonic_ms();
+
 	reader.in_round = false;
 	if (!reader.link)
 		return; /* stopped by a callback */
 	reader.false_alarms = reader.by_bell && !reader.round_batches ? reader.false_alarms + 1 : 0;
 	reader.by_bell = false;
-	loop_timer_set(&reader.poll, (uint32_t)reader.owner.config->poll_interval_ms, round_begin,
-		       NULL);
-	if (reader.rung)
+	if (!reader.reading || reader.worker_lives)
+		reader.cut_due_ms = now_ms + (uint64_t)reader.owner.config->poll_interval_ms;
+	loop_timer_set(&reader.poll,
+		       reader.cut_due_ms > now_ms ? (uint32_t)(reader.cut_due_ms - now_ms) : 0,
+		       round_begin, NULL);
+	if (bells_wait())
 		answer_bell();
 }
 
@@ -133,7 +178,7 @@ static void round_fail(const struct pq_answer *answer, const char *what)
 			  hint);
 	snprintf(reader.complained, sizeof(reader.complained), "%s", answer->sqlstate);
 	set_live(false);
-	reader.rung = false;
+	memset(&reader.bells, 0, sizeof(reader.bells));
 	round_end();
 	/* the server we hold became a standby: only a new connection finds the primary */
 	if (strcmp(answer->sqlstate, "25006") == 0 && reader.link)
@@ -148,6 +193,8 @@ static void round_idle(void)
 {
 	if (reader.cut_good)
 		reader.owner.status->proven_ms = clock_monotonic_ms();
+	if (reader.warm.running)
+		warm_end();
 	reader.complained[0] = '\0';
 	pq_link_good(reader.link);
 	set_live(true);
@@ -174,9 +221,9 @@ static void on_cut(void *ctx, const struct pq_answer *answer)
 	      pq_field_cursor(answer->result, 0, &reader.target);
 	reader.boundary = false;
 	if (answer->warned)
-		reader.proven = 0;
+		forget_proof();
 	else if (cut)
-		reader.proven = reader.target.batch;
+		note_proof(reader.target.batch);
 	if (cut && !answer->warned && reader.feed.cursor.batch > 0)
 		round_page();
 	else
@@ -191,18 +238,6 @@ static void round_cut(void)
 		ask("SELECT cursor FROM clinic_sync.make_batch()", 0, NULL, on_cut);
 }
 
-/* First cursor of this relay, or the first after its history was lost. */
-static void round_adopt(void)
-{
-	reader.feed.cursor = reader.target;
-	reader.owner.status->cursor = reader.target;
-	reader.owner.events->on_start(reader.owner.ctx, &reader.target);
-	/* who asked while there was no cursor waits for one, and no batch may come for long */
-	reader.owner.on_moved();
-	if (reader.link)
-		round_idle();
-}
-
 static void on_proof(void *ctx, const struct pq_answer *answer)
 {
 	(void)ctx;
@@ -213,11 +248,11 @@ static void on_proof(void *ctx, const struct pq_answer *answer)
 	}
 	if (answer->warned) {
 		/* still no standby: what is there stays unserved until a clean commit */
-		reader.proven = 0;
+		forget_proof();
 		round_end();
 		return;
 	}
-	reader.proven = reader.target.batch;
+	note_proof(reader.target.batch);
 	if (reader.feed.cursor.batch == 0)
 		round_adopt();
 	else
@@ -273,6 +308,13 @@ static void round_look(void)
 	ask("SELECT clinic_sync.current_cursor()", 0, NULL, on_look);
 }
 
+/* All that rings says what to read, and a cut is not due anyway. */
+static bool is_read_round(void)
+{
+	return reader.live && !reader.bells.look && bells_wait() &&
+	       clock_monotonic_ms() < reader.cut_due_ms;
+}
+
 static void round_begin(void *ctx)
 {
 	(void)ctx;
@@ -280,17 +322,119 @@ static void round_begin(void *ctx)
 		return;
 	loop_timer_cancel(&reader.poll);
 	reader.in_round = true;
-	reader.rung = false;
+	reader.reading = is_read_round();
+	reader.worker_lives = false;
+	reader.cut_good = false;
+	reader.target.batch = reader.bells.batch; /* a cut round finds out for itself */
+	memset(&reader.bells, 0, sizeof(reader.bells));
 	reader.round_batches = 0;
 	reader.owner.status->rounds++;
-	round_cut();
+	if (!reader.reading) {
+		round_cut();
+		return;
+	}
+	reader.owner.status->read_rounds++;
+	round_page();
+}
+
+/* ---- the first cursor ------------------------------------------------------------- */
+
+static void start_at(const struct cursor *cursor)
+{
+	reader.feed.cursor = *cursor;
+	reader.owner.status->cursor = *cursor;
+	reader.owner.events->on_start(reader.owner.ctx, cursor);
+	/* who asked while there was no cursor waits for one, and no batch may come for long */
+	reader.owner.on_moved();
+}
+
+/* The ring is filled: nobody was told yet that the database is there. */
+static void warm_end(void)
+{
+	struct upstream_status *status = reader.owner.status;
+
+	reader.warm.running = false;
+	status->warm_changes = reader.warm.changes;
+	status->warm_ms = clock_monotonic_ms() - reader.warm.began_ms;
+	log_info("%llu changes of the past read into memory in %llu ms",
+		 (unsigned long long)status->warm_changes, (unsigned long long)status->warm_ms);
+	/* what waits in the builders must be in the rings before devices look there */
+	reader.owner.events->on_poll_end(reader.owner.ctx);
+}
+
+/* Then devices that come back read the log, as well as they may. */
+static void note_no_warm_cursor(const struct pq_answer *answer)
+{
+	if (strcmp(answer->sqlstate, "42883") == 0)
+		log_info("database (live): this extension is older than the relay: memory begins "
+			 "empty");
+	else
+		log_warning("database (live): warm_cursor(): %s (%s)", answer->message,
+			    answer->sqlstate);
+}
+
+static void on_warm_cursor(void *ctx, const struct pq_answer *answer)
+{
+	struct cursor from = reader.target, older;
+
+	(void)ctx;
+	note_answer(answer);
+	if (!answer->ok)
+		note_no_warm_cursor(answer);
+	else if (PQntuples(answer->result) == 1 && pq_field_cursor(answer->result, 0, &older) &&
+		 older.batch < from.batch)
+		from = older;
+	start_at(&from);
+	if (!reader.link)
+		return;
+	if (from.batch == reader.target.batch) {
+		round_idle();
+		return;
+	}
+	pq_warm_begin(&reader.warm);
+	round_page();
+}
+
+/*
+ * First cursor of this relay, or the first after its history was lost.  It is
+ * an older one than the last, so that the ring is filled with what devices
+ * that come back have missed.
+ */
+static void round_adopt(void)
+{
+	char most[32];
+	const char *params[] = {most};
+
+	if (reader.warm.most <= 0) {
+		reader.warm.running = false;
+		start_at(&reader.target);
+		if (reader.link)
+			round_idle();
+		return;
+	}
+	snprintf(most, sizeof(most), "%lld", (long long)reader.warm.most);
+	ask("SELECT clinic_sync.warm_cursor($1)", 1, params, on_warm_cursor);
+}
+
+/* What was read of the past is of no use, what is to come does not depend on it. */
+static void warm_give_up(const char *reason)
+{
+	log_warning("the past cannot be read into memory: %s", reason);
+	reader.warm.running = false;
+	reader.warm.most = 0;
+	start_at(&reader.target);
+	if (reader.link)
+		round_idle();
 }
 
 /* ---- the feed -------------------------------------------------------------------- */
 
 static void lose_history(const char *reason)
 {
-	reader.proven = 0;
+	if (reader.warm.running)
+		reader.warm.most = 0; /* not again and again */
+	reader.warm.running = false;
+	forget_proof();
 	memset(&reader.feed.cursor, 0, sizeof(reader.feed.cursor));
 	memset(&reader.owner.status->cursor, 0, sizeof(reader.owner.status->cursor));
 	reader.owner.on_unsure();
@@ -299,28 +443,46 @@ static void lose_history(const char *reason)
 		round_cut();
 }
 
+static void on_refused(const char *reason)
+{
+	bool is_other = strcmp(reason, "history_lost") == 0;
+
+	if (reader.warm.running && reader.target.batch && !is_other)
+		warm_give_up(reason);
+	else
+		lose_history(reason);
+}
+
+/* A page came; its batches are handed on. */
+static void after_page(bool any)
+{
+	if (any)
+		reader.owner.status->proven_ms = clock_monotonic_ms();
+	if (reader.feed.vouched)
+		reader.worker_lives = true;
+	if (reader.reading && reader.feed.unproven > reader.proven) {
+		reader.owner.status->abandoned++;
+		reader.target.batch = reader.feed.unproven;
+		round_prove();
+	} else if (any && reader.warm.running && pq_warm_overflows(&reader.warm)) {
+		round_adopt();
+	} else if (any && reader.feed.cursor.batch < reader.target.batch) {
+		round_page();
+	} else {
+		round_idle();
+	}
+}
+
 static void on_page(void *ctx, enum pq_feed_end end, const char *reason,
 		    const struct pq_answer *answer)
 {
 	(void)ctx;
-	switch (end) {
-	case FEED_ERROR:
+	if (end == FEED_ERROR)
 		round_fail(answer, "feed()");
-		return;
-	case FEED_REFUSED:
-		lose_history(reason);
-		return;
-	case FEED_MORE:
-		reader.owner.status->proven_ms = clock_monotonic_ms();
-		if (reader.feed.cursor.batch < reader.target.batch) {
-			round_page();
-			return;
-		}
-		break;
-	case FEED_NOTHING:
-		break;
-	}
-	round_idle();
+	else if (end == FEED_REFUSED)
+		on_refused(reason);
+	else
+		after_page(end == FEED_MORE);
 }
 
 static void on_giant_begin(void *ctx, const struct upstream_batch *b)
@@ -333,6 +495,8 @@ static void on_change(void *ctx, const struct upstream_change *c)
 {
 	(void)ctx;
 	reader.owner.status->changes++;
+	if (reader.warm.running)
+		pq_warm_count(&reader.warm, c);
 	reader.owner.events->on_change(reader.owner.ctx, c);
 }
 
@@ -367,6 +531,7 @@ static void round_page(void)
 {
 	reader.asked_ms = clock_monotonic_ms();
 	reader.feed.limit = reader.proven;
+	reader.feed.trusting = reader.reading && reader.trusting;
 	pq_feed_read_page(&reader.feed);
 }
 
@@ -381,7 +546,7 @@ static void on_up(void *ctx)
 	status->connects++;
 	snprintf(status->server_version, sizeof(status->server_version), "%d.%d", version / 10000,
 		 version % 10000);
-	reader.proven = 0;
+	forget_proof();
 	if (reader.paused)
 		pq_link_pause(reader.link);
 	round_begin(NULL);
@@ -391,8 +556,9 @@ static void on_down(void *ctx)
 {
 	(void)ctx;
 	loop_timer_cancel(&reader.poll);
-	reader.in_round = reader.by_bell = reader.rung = false;
-	reader.proven = 0;
+	reader.in_round = reader.by_bell = false;
+	memset(&reader.bells, 0, sizeof(reader.bells)); /* the next connect looks anyway */
+	forget_proof();
 	pq_feed_abandon(&reader.feed);
 	set_live(false);
 }
@@ -403,6 +569,7 @@ cs_status pq_reader_start(const struct pq_reader_owner *owner, struct cs_error *
 {
 	memset(&reader, 0, sizeof(reader));
 	reader.owner = *owner;
+	pq_warm_init(&reader.warm, owner->config);
 	reader.link = pq_link_new(owner->config, "live", READER_SETTINGS, &link_events, NULL);
 	if (!reader.link)
 		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
@@ -420,12 +587,20 @@ void pq_reader_stop(void)
 	reader.live = false;
 }
 
-void pq_reader_ring(void)
+void pq_reader_ring(const struct pq_bells *bells)
 {
-	if (reader.in_round)
-		reader.rung = true;
-	else if (reader.link && pq_link_is_up(reader.link) && !reader.by_bell)
+	if (bells->look)
+		pq_bells_add(&reader.bells, 0);
+	if (bells->batch)
+		pq_bells_add(&reader.bells, bells->batch);
+	if (reader.link && pq_link_is_up(reader.link) && !reader.in_round && !reader.by_bell &&
+	    bells_wait())
 		answer_bell();
+}
+
+void pq_reader_distrust(void)
+{
+	reader.trusting = false;
 }
 
 void pq_reader_pause(void)

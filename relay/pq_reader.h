@@ -1,7 +1,8 @@
-/* The live reader: cuts batches, proves them, reads the feed. */
+/* The live reader: cuts batches or reads the worker's, proves them, hands them on. */
 #ifndef CLINIC_RELAY_PQ_READER_H
 #define CLINIC_RELAY_PQ_READER_H
 
+#include "pq_bell.h"
 #include "upstream.h"
 
 struct pq_reader_owner {
@@ -17,7 +18,9 @@ struct pq_reader_owner {
 
 cs_status pq_reader_start(const struct pq_reader_owner *owner, struct cs_error *err) CS_CHECKED;
 void pq_reader_stop(void);
-void pq_reader_ring(void);
+void pq_reader_ring(const struct pq_bells *bells);
+/* The server may not be the one it was: the worker's word needs a proof of our own again. */
+void pq_reader_distrust(void);
 void pq_reader_pause(void);
 void pq_reader_resume(void);
 /* Nobody answers elsewhere: reconnect if this connection waits for an answer as well. */

@@ -82,7 +82,7 @@ void upstream_stop(uint32_t limit_ms, void (*on_stopped)(void *ctx), void *ctx)
 
 void upstream_ring(void)
 {
-	pq_reader_ring();
+	pq_reader_ring(&(struct pq_bells){.look = true});
 }
 
 void upstream_pause(void)

@@ -1,10 +1,11 @@
 /*
  * The database as the relay sees it: a stream of proven batches.
  *
- * upstream connects, listens for doorbells, cuts batches, reads the feed and
- * hands it on.  Everything it hands on is proven: a commit of this relay's own
- * that came after the batch was cut has been acknowledged without a warning,
- * so no crash and no failover under synchronous replication can take it back.
+ * upstream connects, listens for doorbells, cuts batches or reads those that the
+ * database's own worker has cut, and hands them on.  Everything it hands on is
+ * proven: a commit that came after the batch was cut, this relay's own or the
+ * worker's, has been acknowledged without a warning, so no crash and no failover
+ * under synchronous replication can take it back.
  *
  * One thread, all callbacks from the event loop (ws_loop.h).  A callback may
  * call any function here, upstream_stop() and upstream_catch_up_cancel()
@@ -54,14 +55,17 @@ struct upstream_batch {
  */
 struct upstream_events {
 	/* The feed goes on from this cursor: the changes that follow are those after it.
-	   First thing after the first connect, and again after on_history_lost. */
+	   First thing after the first connect, and again after on_history_lost.  It is an old
+	   cursor where the ring is to be filled (ring_warm_changes); on_state(true) comes when
+	   that is done.  Comes twice when the first turned out to be too old. */
 	void (*on_start)(void *ctx, const struct cursor *cursor);
 	/* b->resync and b->boundary are valid here already. */
 	void (*on_giant_begin)(void *ctx, const struct upstream_batch *b);
 	void (*on_change)(void *ctx, const struct upstream_change *c);
 	void (*on_batch_end)(void *ctx, const struct upstream_batch *b);
-	/* The changes since the last on_batch_end are void (the connection broke); they come
-	   again from the first.  Never called when there were none. */
+	/* The changes since the last on_batch_end are void (the connection broke, or the batch
+	   is not proven yet); they come again from the first.  Never called when there were
+	   none. */
 	void (*on_batch_abandoned)(void *ctx);
 	void (*on_poll_end)(void *ctx);
 	/* Connected: the database answers and the feed runs. */
@@ -106,11 +110,15 @@ struct upstream_status {
 	char server_version[32];           /* "15.14"; "" before the first connect */
 	uint64_t connects;
 	uint64_t doorbells;
-	uint64_t rounds;
+	uint64_t rounds;      /* of both kinds */
+	uint64_t read_rounds; /* those that read what the worker had cut, and cut nothing */
 	uint64_t batches;
 	uint64_t changes;
-	uint64_t unproven; /* commits that answered with a warning */
-	size_t catch_ups;  /* running and waiting */
+	uint64_t unproven;     /* commits that answered with a warning */
+	uint64_t abandoned;    /* read rounds that met a batch nobody had proven */
+	uint64_t warm_changes; /* read into the ring before the first device was answered */
+	uint64_t warm_ms;      /* time that took */
+	size_t catch_ups;      /* running and waiting */
 	uint64_t catch_up_changes;
 };
 void upstream_get_status(struct upstream_status *out);
