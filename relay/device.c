@@ -156,6 +156,8 @@ void device_leave_group(struct device *d, uint64_t now_ms)
 {
 	if (!d->group)
 		return;
+	if (d->group->walk.next == d)
+		d->group->walk.next = d->group_next;
 	if (d->group_prev)
 		d->group_prev->group_next = d->group_next;
 	else

@@ -93,11 +93,12 @@ void device_follow(struct device *d, uint64_t now_ms)
 {
 	d->state = DEVICE_CATCH_UP;
 	d->retry_ms = 0;
-	if (!feed_find(d->group, &d->cursor, &d->seq)) {
+	if (!feed_resume(d->group, &d->cursor, &d->seq, &d->current)) {
 		follow_log(d, now_ms);
 		return;
 	}
 	metric_add(METRIC_RESUMES_FROM_MEMORY, 1);
+	d->current_message = 0;
 	d->from_log = false;
 	log_synced_from_ring(d);
 	device_cursor_good(d);
@@ -161,7 +162,8 @@ static void become_live(struct device *d, uint64_t now_ms)
 	if (is_new)
 		d->level_due = true;
 	d->state = DEVICE_LIVE;
-	if (!d->level_due)
+	/* what gathers comes after the walk under way, and then it is level */
+	if (!d->level_due || feed_gathers(d->group))
 		return;
 	if (!is_proven(d, now_ms)) {
 		if (is_new)
@@ -217,7 +219,7 @@ static bool take_next(struct device *d, uint64_t now_ms)
 	case DEVICE_LAGGED:
 		/* we are asked, so the socket has drained; what follow finds may come at once */
 		device_follow(d, now_ms);
-		return d->control_len == 0 && take_next(d, now_ms);
+		return d->control_len == 0 && (d->current || take_next(d, now_ms));
 	case DEVICE_CATCH_UP:
 		if (d->from_log)
 			return take_from_log(d, now_ms);

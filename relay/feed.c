@@ -14,6 +14,9 @@
 /* How long a group nobody follows is kept up: devices come back from a dead network. */
 #define GROUP_IDLE_MOST_MS (5 * 60 * 1000)
 
+/* So much of ring_bytes may be rests of entries. */
+#define REST_PART 8
+
 struct feed {
 	const struct feed_limits *limits;
 	const struct feed_events *events;
@@ -83,7 +86,18 @@ size_t feed_group_count(const struct feed *f)
 	return count;
 }
 
+struct feed_group *feed_groups(const struct feed *f)
+{
+	return f->groups;
+}
+
 /* ---- bounds ---------------------------------------------------------------- */
+
+/* An entry whose walk has only begun stays, whatever its size: those at the end take it. */
+static bool can_drop(const struct feed_group *g)
+{
+	return g->next_seq - g->first > (g->walk.running ? 1 : 0);
+}
 
 static struct feed_group *fattest(const struct feed *f, bool by_spool)
 {
@@ -92,7 +106,8 @@ static struct feed_group *fattest(const struct feed *f, bool by_spool)
 	for (struct feed_group *g = f->groups; g; g = g->next) {
 		uint64_t bytes = by_spool ? g->spooled : g->memory;
 
-		if (bytes && (!most || bytes > (by_spool ? most->spooled : most->memory)))
+		if (bytes && can_drop(g) &&
+		    (!most || bytes > (by_spool ? most->spooled : most->memory)))
 			most = g;
 	}
 	return most;
@@ -100,10 +115,12 @@ static struct feed_group *fattest(const struct feed *f, bool by_spool)
 
 static void trim(struct feed *f)
 {
-	while (feed_memory(f) > f->limits->ring_bytes)
-		group_drop_oldest(fattest(f, false));
-	while (feed_spooled(f) > f->limits->spool_bytes)
-		group_drop_oldest(fattest(f, true));
+	struct feed_group *g;
+
+	while (feed_memory(f) > f->limits->ring_bytes && (g = fattest(f, false)))
+		group_drop_oldest(g);
+	while (feed_spooled(f) > f->limits->spool_bytes && (g = fattest(f, true)))
+		group_drop_oldest(g);
 }
 
 static void emit(void *ctx, struct feed_entry *e)
@@ -114,7 +131,6 @@ static void emit(void *ctx, struct feed_entry *e)
 	group_push(g, e);
 	g->sent_ms = f->now_ms;
 	f->events->on_entry(f->ctx, g);
-	/* after the devices have looked: one that is at the end takes it whatever its size */
 	trim(f);
 }
 
@@ -187,12 +203,29 @@ void feed_abandon(struct feed *f)
 		builder_abandon(&g->builder);
 }
 
+static void flush(struct feed_group *g)
+{
+	g->flush_due = false;
+	if (!builder_flush(&g->builder))
+		gap(g);
+}
+
 void feed_poll_end(struct feed *f, uint64_t now_ms)
 {
 	f->now_ms = now_ms;
-	for (struct feed_group *g = f->groups; g; g = g->next)
-		if (!builder_flush(&g->builder))
-			gap(g);
+	for (struct feed_group *g = f->groups; g; g = g->next) {
+		if (g->walk.running)
+			g->flush_due = true;
+		else
+			flush(g);
+	}
+}
+
+void feed_walked(struct feed *f, struct feed_group *g)
+{
+	if (g->flush_due)
+		flush(g);
+	trim(f);
 }
 
 static void heartbeat(struct feed_group *g, uint64_t now_ms)
@@ -300,4 +333,52 @@ bool feed_find(struct feed_group *g, const struct cursor *cursor, uint64_t *seq)
 	}
 	*seq = g->next_seq;
 	return true;
+}
+
+/* Rests of entries, in all groups: kept to be shared, but the ring comes first. */
+static void bound_rests(struct feed *f)
+{
+	for (;;) {
+		struct feed_group *most = NULL;
+		uint64_t bytes = 0;
+
+		for (struct feed_group *g = f->groups; g; g = g->next) {
+			bytes += g->rest_bytes;
+			if (!most || g->rest_bytes > most->rest_bytes)
+				most = g;
+		}
+		if (bytes <= f->limits->ring_bytes / REST_PART)
+			return;
+		group_drop_rest(most);
+	}
+}
+
+bool feed_resume(struct feed_group *g, const struct cursor *cursor, uint64_t *seq,
+		 struct feed_entry **rest)
+{
+	const struct entry_mark *mark;
+
+	*rest = NULL;
+	if (feed_find(g, cursor, seq))
+		return true;
+	if (!cursor->batch)
+		return false;
+	/* among the batches that wait to become an entry: make it now */
+	if (marks_find(&g->builder.marks, cursor) && !builder_boundary(&g->builder)) {
+		gap(g);
+		return false;
+	}
+	mark = group_find_inside(g, cursor, seq);
+	*rest = mark ? group_rest(g, *seq, mark) : NULL;
+	if (!*rest)
+		return false;
+	feed_entry_ref(*rest);
+	++*seq;
+	bound_rests(g->feed);
+	return true;
+}
+
+bool feed_gathers(const struct feed_group *g)
+{
+	return g->flush_due && g->builder.settled > ENTRY_SLACK_BYTES;
 }

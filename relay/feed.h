@@ -26,6 +26,21 @@
 struct device;
 struct feed;
 
+/* A walk over the group's devices; fan_out.c's. */
+struct feed_walk {
+	struct device *next; /* to be visited */
+	uint64_t number;
+	bool running;
+	bool again; /* something came after the first were visited */
+};
+
+/* The rest of an entry, made for a device that stood in its middle and kept for the next one. */
+struct feed_rest {
+	struct feed_rest *next;
+	uint64_t seq; /* of the entry */
+	struct feed_entry *entry;
+};
+
 struct feed_group {
 	struct feed *feed;
 	struct feed_group *next;
@@ -39,8 +54,12 @@ struct feed_group {
 	uint64_t first, next_seq;
 	uint64_t last_bytes; /* end_bytes of the latest entry */
 	uint64_t memory, spooled;
+	struct feed_rest *rests, **rests_end; /* the oldest first; counted in memory */
+	uint64_t rest_bytes;
 	uint64_t sent_ms;       /* when the latest entry or heartbeat came */
 	struct device *devices; /* device.c's list */
+	struct feed_walk walk;
+	bool flush_due; /* a poll ended during the walk: what it brought leaves at the walk's end */
 };
 
 struct feed_events {
@@ -80,6 +99,8 @@ void feed_change(struct feed *f, const struct upstream_change *c);
 void feed_batch_end(struct feed *f, const struct upstream_batch *b);
 void feed_abandon(struct feed *f);
 void feed_poll_end(struct feed *f, uint64_t now_ms);
+/* All devices of the group were told of its entries. */
+void feed_walked(struct feed *f, struct feed_group *g);
 /* Heartbeats for groups that were silent for ping_interval_ms; forgets groups long unused. */
 void feed_tick(struct feed *f, uint64_t now_ms, uint32_t ping_interval_ms);
 
@@ -88,6 +109,7 @@ const struct cursor *feed_cursor(const struct feed *f);
 uint64_t feed_memory(const struct feed *f);
 uint64_t feed_spooled(const struct feed *f);
 size_t feed_group_count(const struct feed *f);
+struct feed_group *feed_groups(const struct feed *f);
 
 /* ---- for devices ------------------------------------------------------------ */
 
@@ -111,11 +133,21 @@ bool feed_group_has(const struct feed_group *g, const char *table, size_t len);
 bool feed_group_resynced(const struct feed_group *g, const struct upstream_batch *b,
 			 struct dynbuf *tables);
 
-/* The sequence number from which a device at this cursor goes on, if memory reaches back. */
+/* The sequence number from which a device at this cursor goes on, if an entry begins or the feed
+   ends there. */
 bool feed_find(struct feed_group *g, const struct cursor *cursor, uint64_t *seq);
+/*
+ * The same for any batch that memory holds: *rest is what comes before seq,
+ * the end of the entry that the cursor lies in, with a reference for the
+ * caller; or NULL.
+ */
+bool feed_resume(struct feed_group *g, const struct cursor *cursor, uint64_t *seq,
+		 struct feed_entry **rest);
 /* Entry seq, owned by the ring; NULL: the end is reached, or it was trimmed (seq < first). */
 struct feed_entry *feed_at(const struct feed_group *g, uint64_t seq);
 /* Bytes of memory between seq and the end. */
 uint64_t feed_behind(const struct feed_group *g, uint64_t seq);
+/* Whole batches gather and will come as an entry when the walk under way is over. */
+bool feed_gathers(const struct feed_group *g);
 
 #endif

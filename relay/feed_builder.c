@@ -46,6 +46,7 @@ void builder_free(struct builder *b)
 	dynbuf_free(&b->body);
 	table_counts_free(&b->counts);
 	table_counts_free(&b->batch_counts);
+	marks_free(&b->marks);
 }
 
 void builder_restart(struct builder *b, const struct cursor *from, const char *time)
@@ -54,6 +55,7 @@ void builder_restart(struct builder *b, const struct cursor *from, const char *t
 	drop_body(b);
 	table_counts_free(&b->counts);
 	table_counts_free(&b->batch_counts);
+	marks_free(&b->marks);
 	b->step.from = b->step.to = *from;
 	snprintf(b->step.time, sizeof(b->step.time), "%s", time);
 	b->failed = false;
@@ -67,6 +69,11 @@ static bool finish(struct builder *b, struct feed_entry *e, struct table_counts 
 		return false;
 	e->counts = *counts;
 	memset(counts, 0, sizeof(*counts));
+	if (e->kind == ENTRY_GIANT)
+		marks_free(&b->marks); /* only of batches that brought nothing before it */
+	marks_close(&b->marks, &b->step.to);
+	e->marks = b->marks;
+	memset(&b->marks, 0, sizeof(b->marks));
 	b->step.from = b->step.to;
 	b->emit(b->ctx, e);
 	return true;
@@ -184,6 +191,20 @@ void builder_add(struct builder *b, const struct upstream_change *c)
 		b->failed = true;
 }
 
+/* False: no memory. */
+static bool settle(struct builder *b, const struct cursor *cursor)
+{
+	bool ok = true;
+
+	if (b->body.len > b->settled) {
+		b->settled = b->body.len;
+		ok = table_counts_add_all(&b->counts, &b->batch_counts);
+	}
+	marks_add(&b->marks, cursor, b->settled, &b->batch_counts);
+	table_counts_free(&b->batch_counts);
+	return ok;
+}
+
 bool builder_batch_end(struct builder *b, const struct upstream_batch *batch)
 {
 	bool ok = !b->failed;
@@ -194,12 +215,10 @@ bool builder_batch_end(struct builder *b, const struct upstream_batch *batch)
 	if (ok && (b->spool ||
 		   (b->settled == ENTRY_SLACK_BYTES && b->body.len > b->limits->max_frame_bytes))) {
 		ok = emit_giant(b);
-	} else if (ok && b->body.len > b->settled) {
-		b->settled = b->body.len;
-		ok = table_counts_add_all(&b->counts, &b->batch_counts);
-		table_counts_free(&b->batch_counts);
+	} else if (ok) {
+		ok = settle(b, &batch->cursor);
 	}
-	if (ok && batch->boundary)
+	if (ok && (batch->boundary || b->marks.len == MARKS_MOST))
 		ok = builder_boundary(b);
 	if (!ok)
 		builder_restart(b, &batch->cursor, batch->time);

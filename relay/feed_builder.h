@@ -10,6 +10,7 @@
  *
  * Entries follow each other without a gap: each begins where the one before
  * ended.  Batches that held nothing for this feed just widen the next step.
+ * Where each batch ended is marked (entry_marks.h).
  * Pure but for the spool.
  */
 #ifndef CLINIC_RELAY_FEED_BUILDER_H
@@ -36,6 +37,7 @@ struct builder {
 	size_t settled;                   /* length of body up to the end of the last whole batch */
 	struct table_counts counts;       /* of the settled part */
 	struct table_counts batch_counts; /* of the batch so far */
+	struct entry_marks marks;         /* of the whole batches since step.from */
 
 	struct spool *spool; /* a giant is under way */
 	struct entry_part *parts;

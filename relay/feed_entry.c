@@ -94,6 +94,42 @@ struct feed_entry *feed_entry_of_parts(const struct feed_step *step, struct spoo
 	return e;
 }
 
+/* NULL: out of memory. */
+static struct feed_entry *changes_after(const struct feed_step *step, const struct frame *f,
+					size_t at)
+{
+	/* without the comma between the two */
+	const char *rest = f->buffer + at + (at > ENTRY_SLACK_BYTES ? 1 : 0);
+	const char *end = f->text + f->len - ENTRY_TAIL_BYTES;
+	struct dynbuf body;
+
+	dynbuf_init(&body, ENTRY_SLACK_BYTES + (size_t)(end - rest) + ENTRY_TAIL_BYTES);
+	if (!dynbuf_extend(&body, ENTRY_SLACK_BYTES) ||
+	    !dynbuf_add(&body, rest, (size_t)(end - rest))) {
+		dynbuf_free(&body);
+		return NULL;
+	}
+	return feed_entry_of_changes(step, &body);
+}
+
+struct feed_entry *feed_entry_of_rest(const struct feed_entry *e, const struct entry_mark *mark)
+{
+	struct feed_step step = e->step;
+	struct feed_entry *rest;
+	bool has_changes =
+		e->kind == ENTRY_FRAME &&
+		e->frame->buffer + mark->at < e->frame->text + e->frame->len - ENTRY_TAIL_BYTES;
+
+	step.from = mark->cursor;
+	rest = has_changes ? changes_after(&step, e->frame, mark->at)
+			   : feed_entry_of_heartbeat(&step);
+	if (rest && !marks_counts_after(&e->marks, mark, &rest->counts)) {
+		feed_entry_unref(rest);
+		return NULL;
+	}
+	return rest;
+}
+
 struct feed_entry *feed_entry_ref(struct feed_entry *e)
 {
 	e->references++;
@@ -108,6 +144,7 @@ void feed_entry_unref(struct feed_entry *e)
 	if (--e->references)
 		return;
 	table_counts_free(&e->counts);
+	marks_free(&e->marks);
 	frame_unref(e->frame);
 	frame_unref(e->loaded);
 	spool_close(e->spool);
@@ -164,7 +201,8 @@ struct frame *feed_entry_message(struct feed_entry *e, size_t i)
 
 size_t feed_entry_memory(const struct feed_entry *e)
 {
-	size_t bytes = sizeof(*e) + e->counts.len * sizeof(*e->counts.items);
+	size_t bytes =
+		sizeof(*e) + e->counts.len * sizeof(*e->counts.items) + marks_memory(&e->marks);
 
 	if (e->frame)
 		bytes += sizeof(*e->frame) + ENTRY_SLACK_BYTES + e->frame->len;

@@ -17,6 +17,7 @@
 #include "clock.h"
 #include "cursor.h"
 #include "dynbuf.h"
+#include "entry_marks.h"
 #include "frame.h"
 #include "spool.h"
 #include "table_counts.h"
@@ -43,8 +44,9 @@ struct feed_entry {
 	entry_kind kind;
 	struct feed_step step;
 	struct table_counts counts;
-	struct frame *frame; /* ENTRY_FRAME, ENTRY_HEARTBEAT */
-	struct spool *spool; /* ENTRY_GIANT, with: */
+	struct entry_marks marks; /* offsets in frame->buffer */
+	struct frame *frame;      /* ENTRY_FRAME, ENTRY_HEARTBEAT */
+	struct spool *spool;      /* ENTRY_GIANT, with: */
 	struct entry_part *parts;
 	size_t part_count;
 	struct frame *loaded; /* the part that was read last: devices mostly go side by side */
@@ -61,6 +63,8 @@ struct feed_entry *feed_entry_of_heartbeat(const struct feed_step *step);
 /* Takes over spool and parts, also when it fails. */
 struct feed_entry *feed_entry_of_parts(const struct feed_step *step, struct spool *spool,
 				       struct entry_part *parts, size_t part_count);
+/* The rest of e after one of its marks, as an entry of its own.  NULL: out of memory. */
+struct feed_entry *feed_entry_of_rest(const struct feed_entry *e, const struct entry_mark *mark);
 struct feed_entry *feed_entry_ref(struct feed_entry *e);
 /* Accepts NULL. */
 void feed_entry_unref(struct feed_entry *e);

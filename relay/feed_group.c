@@ -34,6 +34,7 @@ struct feed_group *group_new(struct feed *f, char *const *tables, size_t table_c
 	if (!g)
 		return NULL;
 	g->feed = f;
+	g->rests_end = &g->rests;
 	g->capacity = RING_FIRST_CAPACITY;
 	g->slots = calloc(g->capacity, sizeof(*g->slots));
 	if (!g->slots || (tables && !copy_tables(g, tables, table_count))) {
@@ -130,9 +131,34 @@ static bool grow(struct feed_group *g)
 	return true;
 }
 
+static void unlink_rest(struct feed_group *g, struct feed_rest **at)
+{
+	struct feed_rest *r = *at;
+
+	*at = r->next;
+	if (!*at)
+		g->rests_end = at;
+	g->memory -= feed_entry_memory(r->entry);
+	g->rest_bytes -= feed_entry_memory(r->entry);
+	feed_entry_unref(r->entry);
+	free(r);
+}
+
+void group_drop_rest(struct feed_group *g)
+{
+	unlink_rest(g, &g->rests);
+}
+
 void group_drop_oldest(struct feed_group *g)
 {
 	struct feed_entry *e = *slot(g, g->first);
+
+	for (struct feed_rest **at = &g->rests; *at;) {
+		if ((*at)->seq == g->first)
+			unlink_rest(g, at);
+		else
+			at = &(*at)->next;
+	}
 
 	g->memory -= feed_entry_memory(e);
 	g->spooled -= feed_entry_spooled(e);
@@ -177,24 +203,65 @@ uint64_t feed_behind(const struct feed_group *g, uint64_t seq)
 }
 
 /*
- * Steps follow each other, so their batch ids rise: find the one that begins at
- * the cursor's batch, then see that it is that batch and not its namesake in
- * another history.
+ * Steps follow each other, so their batch ids rise: the first entry that begins
+ * at this batch or after it.
  */
-bool group_find_start(const struct feed_group *g, const struct cursor *cursor, uint64_t *seq)
+static uint64_t first_from(const struct feed_group *g, int64_t batch)
 {
 	uint64_t low = g->first, high = g->next_seq;
 
 	while (low < high) {
 		uint64_t middle = low + (high - low) / 2;
 
-		if (feed_at(g, middle)->step.from.batch < cursor->batch)
+		if (feed_at(g, middle)->step.from.batch < batch)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	if (low == g->next_seq || !cursor_equal(&feed_at(g, low)->step.from, cursor))
+	return low;
+}
+
+/* By number, then see that it is that batch and not its namesake in another history. */
+bool group_find_start(const struct feed_group *g, const struct cursor *cursor, uint64_t *seq)
+{
+	uint64_t at = first_from(g, cursor->batch);
+
+	if (at == g->next_seq || !cursor_equal(&feed_at(g, at)->step.from, cursor))
 		return false;
-	*seq = low;
+	*seq = at;
 	return true;
+}
+
+const struct entry_mark *group_find_inside(const struct feed_group *g, const struct cursor *cursor,
+					   uint64_t *seq)
+{
+	uint64_t at = first_from(g, cursor->batch);
+
+	if (at == g->first)
+		return NULL;
+	*seq = at - 1;
+	return marks_find(&feed_at(g, at - 1)->marks, cursor);
+}
+
+struct feed_entry *group_rest(struct feed_group *g, uint64_t seq, const struct entry_mark *mark)
+{
+	struct feed_rest *r;
+
+	for (r = g->rests; r; r = r->next)
+		if (r->seq == seq && cursor_equal(&r->entry->step.from, &mark->cursor))
+			return r->entry;
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return NULL;
+	r->seq = seq;
+	r->entry = feed_entry_of_rest(feed_at(g, seq), mark);
+	if (!r->entry) {
+		free(r);
+		return NULL;
+	}
+	*g->rests_end = r;
+	g->rests_end = &r->next;
+	g->memory += feed_entry_memory(r->entry);
+	g->rest_bytes += feed_entry_memory(r->entry);
+	return r->entry;
 }

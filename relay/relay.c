@@ -148,11 +148,19 @@ static bool env_database_proven(void *ctx, uint64_t now_ms)
 
 static void on_entry(void *ctx, struct feed_group *g)
 {
-	(void)ctx;
-	for (struct device *d = g->devices, *next; d; d = next) {
-		next = d->group_next;
-		device_entry_came(d);
-	}
+	fan_out_begin(&((struct relay *)ctx)->fan_out, g);
+}
+
+static void on_fan_out_turn(void *ctx)
+{
+	fan_out_go(&((struct relay *)ctx)->fan_out);
+}
+
+static void fan_out_next_turn(void *ctx)
+{
+	struct relay *r = ctx;
+
+	loop_timer_set(&r->fan_out_turn, 0, on_fan_out_turn, r);
 }
 
 static void on_resync(void *ctx, struct feed_group *g, const struct cursor *at, const char *tables)
@@ -363,6 +371,12 @@ static cs_status start(struct relay *r, struct cs_error *err)
 	if (!r->feed || !r->catch_ups)
 		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
 	r->env.feed = r->feed;
+	r->fan_out = (struct fan_out){
+		.feed = r->feed,
+		.now_us = clock_monotonic_us,
+		.next_turn = fan_out_next_turn,
+		.ctx = r,
+	};
 	st = loop_start(err);
 	if (st != CS_OK)
 		return st;

@@ -5,6 +5,7 @@
 #include "catch_up.h"
 #include "config.h"
 #include "device.h"
+#include "fan_out.h"
 #include "feed.h"
 #include "ws_loop.h"
 
@@ -16,6 +17,8 @@ struct relay {
 	uint64_t started_ms;
 	struct feed_limits limits;
 	struct feed *feed;
+	struct fan_out fan_out;
+	struct loop_timer fan_out_turn;
 	struct catch_ups *catch_ups;
 	struct device_env env;
 	struct device *devices;

@@ -14,8 +14,9 @@
 #include "ws_internal.h"
 #include "ws_server.h"
 
-/* One device must not hold the loop: so much per turn, then the others. */
-#define PUMP_MOST_BYTES (1024 * 1024)
+/* One device must not hold the loop: so much per turn, then the others.  The parts of a giant are
+   read from disk once for all who go side by side, so no device may run far ahead. */
+#define PUMP_MOST_BYTES ((size_t)256 * 1024)
 #define FRAGMENTS_MOST 1024
 
 struct session {
@@ -29,6 +30,7 @@ struct session {
 	bool authorized;
 	bool ping_due;
 	bool choked;  /* the socket took no more; when it does again, the peer has read */
+	bool waiting; /* for WRITEABLE */
 	bool pumping; /* in pump(): what wakes us now is seen by its loop */
 	bool closing; /* the reason is set, the close frame follows */
 	bool broken;
@@ -61,19 +63,24 @@ static void close_politely(struct session *s)
 	lws_set_timer_usecs(s->wsi, 1);
 }
 
-/* False: broken. */
+/*
+ * False: broken.  Whether the socket takes more is not asked beforehand, which
+ * would be a system call for each frame and device: libwebsockets keeps what
+ * the socket refuses, at most one piece, and then says so.
+ */
 static bool pump(struct session *s)
 {
 	size_t budget = PUMP_MOST_BYTES;
 	uint64_t now_ms = clock_monotonic_ms();
 
-	while (!(s->choked = lws_send_pipe_choked(s->wsi)) && budget) {
+	while (!s->choked && budget) {
 		size_t len;
 
 		if (s->ping_due) {
 			s->ping_due = false;
 			if (!ws_send_ping(s->wsi))
 				return false;
+			s->choked = lws_partial_buffered(s->wsi);
 			continue;
 		}
 		if (!s->out.frame)
@@ -84,9 +91,14 @@ static bool pump(struct session *s)
 		len = len < WS_CHUNK_BYTES ? len : WS_CHUNK_BYTES;
 		if (!ws_send_piece(s->wsi, &s->out))
 			return false;
+		s->choked = lws_partial_buffered(s->wsi);
 		budget -= len < budget ? len : budget;
 	}
-	if (s->choked || !budget)
+	s->waiting = s->choked || !budget;
+	/* here one look is cheap: if it is full, its becoming writeable is a sign of life */
+	if (!budget)
+		s->choked = lws_send_pipe_choked(s->wsi);
+	if (s->waiting)
 		lws_callback_on_writable(s->wsi);
 	else if (s->device->close_code)
 		close_politely(s);
@@ -97,7 +109,7 @@ void session_wake(void *session)
 {
 	struct session *s = session;
 
-	if (s->pumping || s->broken || s->closing)
+	if (s->pumping || s->waiting || s->broken || s->closing)
 		return;
 	s->pumping = true;
 	if (!pump(s))
@@ -109,6 +121,8 @@ static int on_writeable(struct session *s)
 {
 	if (s->choked)
 		s->heard_ms = clock_monotonic_ms();
+	s->choked = lws_partial_buffered(s->wsi);
+	s->waiting = false;
 	session_wake(s);
 	return s->broken ? -1 : 0;
 }

@@ -428,6 +428,235 @@ static void groups_are_bounded(void **state)
 		feed_leave(kept[i], 0);
 }
 
+/* ---- the middle of an entry ------------------------------------------------------ */
+
+/* What a device at `batch` is given before the entry `*seq`; the caller decrefs. */
+static json_t *rest_from(struct feed_group *g, int64_t batch, uint64_t *seq)
+{
+	struct cursor c = cursor_of(batch);
+	struct feed_entry *rest;
+	json_t *j;
+
+	assert_true(feed_resume(g, &c, seq, &rest));
+	assert_non_null(rest);
+	assert_true(cursor_equal(&rest->step.from, &c));
+	j = json_loadb(rest->frame->text, rest->frame->len, JSON_REJECT_DUPLICATES, NULL);
+	assert_non_null(j);
+	feed_entry_unref(rest);
+	return j;
+}
+
+static void expect_rest(struct feed_group *g, int64_t batch, int64_t to, size_t changes)
+{
+	struct cursor c_to = cursor_of(to);
+	char text[CURSOR_TEXT_BYTES];
+	uint64_t seq;
+	json_t *m = rest_from(g, batch, &seq);
+
+	assert_string_equal(json_string_value(json_object_get(m, "to")),
+			    cursor_format(&c_to, text));
+	assert_int_equal(json_array_size(json_object_get(m, "changes")), changes);
+	assert_string_equal(json_string_value(json_object_get(m, "type")),
+			    changes ? "database_change" : "heartbeat");
+	assert_int_equal(seq, g->first + 1);
+	json_decref(m);
+}
+
+static void the_middle_of_a_frame_is_a_place(void **state)
+{
+	struct world *w = *state;
+	struct cursor begin = cursor_of(10), end = cursor_of(15), forged = {12, 1};
+	struct feed_entry *rest;
+	uint64_t seq;
+
+	feed_one_batch(w->feed, 11, "payments", 2, 20);
+	feed_one_batch(w->feed, 12, "payments", 1, 20);
+	feed_one_batch(w->feed, 13, "patients", 3, 20);
+	feed_one_batch(w->feed, 14, "payments", 1, 20);
+	feed_one_batch(w->feed, 15, "patients", 1, 20);
+	feed_poll_end(w->feed, 1);
+	assert_int_equal(ring_len(w->all), 1);
+	expect_rest(w->all, 11, 15, 6);
+	expect_rest(w->all, 12, 15, 5);
+	expect_rest(w->all, 13, 15, 2);
+	expect_rest(w->all, 14, 15, 1);
+	/* the group that half of them did not concern */
+	expect_rest(w->payments, 11, 15, 2);
+	expect_rest(w->payments, 12, 15, 1);
+	expect_rest(w->payments, 13, 15, 1);
+	expect_rest(w->payments, 14, 15, 0);
+	/* both ends of it are places as before, without a rest */
+	assert_true(feed_resume(w->all, &begin, &seq, &rest));
+	assert_null(rest);
+	assert_int_equal(seq, w->all->first);
+	assert_true(feed_resume(w->all, &end, &seq, &rest));
+	assert_null(rest);
+	assert_int_equal(seq, w->all->next_seq);
+	assert_false(feed_resume(w->all, &forged, &seq, &rest));
+	assert_null(rest);
+}
+
+static void the_rest_begins_with_the_right_change(void **state)
+{
+	struct world *w = *state;
+	uint64_t seq;
+	json_t *m;
+
+	for (int64_t id = 11; id <= 14; id++) {
+		char data[] = "{\"n\":0}";
+		struct upstream_change c;
+		struct upstream_batch b = batch_of(id, false, NULL);
+
+		data[5] = (char)('0' + id - 10);
+		c = change_of("payments", data);
+		feed_change(w->feed, &c);
+		feed_batch_end(w->feed, &b);
+	}
+	feed_poll_end(w->feed, 1);
+	m = rest_from(w->all, 12, &seq);
+	for (size_t i = 0; i < 2; i++) {
+		json_t *change = json_array_get(json_object_get(m, "changes"), i);
+
+		assert_int_equal(
+			json_integer_value(json_object_get(json_object_get(change, "data"), "n")),
+			i + 3);
+	}
+	json_decref(m);
+}
+
+static void a_rest_is_made_once_and_counted(void **state)
+{
+	struct world *w = *state;
+	struct cursor c = cursor_of(12);
+	struct feed_entry *a, *b;
+	uint64_t seq, before;
+
+	for (int64_t id = 11; id <= 13; id++)
+		feed_one_batch(w->feed, id, "payments", (int)(id - 10), 20);
+	feed_poll_end(w->feed, 1);
+	before = feed_memory(w->feed);
+	assert_true(feed_resume(w->all, &c, &seq, &a));
+	assert_true(feed_resume(w->all, &c, &seq, &b));
+	assert_ptr_equal(a, b);
+	assert_int_equal(feed_memory(w->feed), before + feed_entry_memory(a));
+	assert_int_equal(a->counts.len, 1);
+	assert_int_equal(a->counts.items[0].rows, 3);
+	feed_entry_unref(a);
+	feed_entry_unref(b);
+	/* the entry goes, and its rests with it */
+	feed_one_batch(w->feed, 14, "payments", 1, 20);
+	w->limits.ring_bytes = 1;
+	feed_poll_end(w->feed, 1);
+	assert_int_equal(feed_memory(w->feed), 0);
+	assert_int_equal(w->all->rest_bytes, 0);
+	assert_false(feed_resume(w->all, &c, &seq, &a));
+}
+
+static void rests_are_bounded(void **state)
+{
+	struct world *w = *state;
+
+	w->limits.ring_bytes = 40000;
+	for (int64_t id = 11; id <= 40; id++)
+		feed_one_batch(w->feed, id, "patients", 1, 100);
+	feed_poll_end(w->feed, 1);
+	assert_int_equal(ring_len(w->all), 2);
+	for (int64_t id = 11; id <= 20; id++) {
+		json_decref(rest_from(w->all, id, &(uint64_t){0}));
+		assert_true(w->all->rest_bytes <= 40000 / 8);
+	}
+	assert_true(w->all->rest_bytes > 0);
+}
+
+static void no_rest_leads_across_a_resync(void **state)
+{
+	struct world *w = *state;
+	struct upstream_batch b = batch_of(13, false, "patients");
+	struct cursor c = cursor_of(11);
+	struct feed_entry *rest;
+	uint64_t seq;
+
+	feed_one_batch(w->feed, 11, "payments", 1, 20);
+	feed_one_batch(w->feed, 12, "payments", 1, 20);
+	feed_batch_end(w->feed, &b);
+	feed_one_batch(w->feed, 14, "payments", 1, 20);
+	feed_one_batch(w->feed, 15, "payments", 1, 20);
+	feed_poll_end(w->feed, 1);
+	assert_false(feed_resume(w->all, &c, &seq, &rest));
+	assert_null(rest);
+	expect_rest(w->all, 14, 15, 1);
+	expect_rest(w->payments, 11, 15, 3); /* it was not concerned */
+}
+
+static void a_boundary_and_a_giant_end_what_a_rest_spans(void **state)
+{
+	struct world *w = *state;
+	struct upstream_batch b = batch_of(13, true, NULL);
+	struct cursor inside = cursor_of(15);
+	struct feed_entry *rest;
+	uint64_t seq;
+
+	feed_one_batch(w->feed, 11, "patients", 1, 20);
+	feed_one_batch(w->feed, 12, "patients", 1, 20);
+	feed_batch_end(w->feed, &b);
+	feed_one_batch(w->feed, 14, "patients", 1, 20);
+	feed_one_batch(w->feed, 15, "patients", 1, 20);
+	feed_one_batch(w->feed, 16, "patients", 40, 500);
+	feed_one_batch(w->feed, 17, "patients", 1, 20);
+	feed_poll_end(w->feed, 1);
+	assert_int_equal(ring_len(w->all), 4);
+	expect_rest(w->all, 11, 13, 1);
+	expect_rest(w->all, 12, 13, 0);
+	/* from 15 on the giant comes whole */
+	assert_true(feed_resume(w->all, &inside, &seq, &rest));
+	assert_null(rest);
+	assert_int_equal(feed_at(w->all, seq)->kind, ENTRY_GIANT);
+}
+
+static void an_abandoned_batch_leaves_no_mark(void **state)
+{
+	struct world *w = *state;
+	struct upstream_change c = change_of("payments", "\"half\"");
+	struct cursor half = cursor_of(12);
+	struct feed_entry *rest;
+	uint64_t seq;
+
+	feed_one_batch(w->feed, 11, "payments", 1, 20);
+	feed_change(w->feed, &c);
+	feed_abandon(w->feed);
+	assert_false(feed_resume(w->all, &half, &seq, &rest));
+	feed_one_batch(w->feed, 12, "payments", 2, 20);
+	feed_one_batch(w->feed, 13, "payments", 1, 20);
+	feed_poll_end(w->feed, 1);
+	expect_rest(w->all, 11, 13, 3);
+	expect_rest(w->all, 12, 13, 1);
+}
+
+/* A poll goes on; what it has brought so far waits in the builder. */
+static void what_gathers_is_a_place_too(void **state)
+{
+	struct world *w = *state;
+	uint64_t seq;
+
+	for (int64_t id = 11; id <= 13; id++)
+		feed_one_batch(w->feed, id, "payments", 1, 20);
+	json_decref(rest_from(w->all, 12, &seq));
+	assert_int_equal(ring_len(w->all), 1);
+	expect_rest(w->all, 12, 13, 1);
+}
+
+static void marks_are_bounded(void **state)
+{
+	struct world *w = *state;
+
+	for (int64_t id = 11; id <= 11 + 2 * MARKS_MOST; id++)
+		feed_one_batch(w->feed, id, "patients", 1, 4);
+	/* for the group it did not concern as well: heartbeats end its steps */
+	assert_int_equal(ring_len(w->payments), 2);
+	assert_true(feed_at(w->payments, w->payments->first)->marks.len < MARKS_MOST);
+	expect_rest(w->payments, 500, 10 + MARKS_MOST, 0);
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -450,6 +679,15 @@ int main(void)
 		test(no_spool_is_a_gap_not_a_hole),
 		test(the_ring_of_all_tables_needs_no_device),
 		test(groups_are_bounded),
+		test(the_middle_of_a_frame_is_a_place),
+		test(the_rest_begins_with_the_right_change),
+		test(a_rest_is_made_once_and_counted),
+		test(rests_are_bounded),
+		test(no_rest_leads_across_a_resync),
+		test(a_boundary_and_a_giant_end_what_a_rest_spans),
+		test(an_abandoned_batch_leaves_no_mark),
+		test(what_gathers_is_a_place_too),
+		test(marks_are_bounded),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
