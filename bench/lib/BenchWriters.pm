@@ -162,7 +162,7 @@ sub wait_worker {
 	die "the server's notify mode is $mode, not worker\n" if $mode ne 'worker';
 	$dbh->do(q(UPDATE patients SET "fullName" = 'Cruz, Ana' WHERE id = 'JG-1'));
 	wait_for('a batch cut by the worker', sub {
-		$dbh->selectrow_array('SELECT count(*) FROM clinic_sync.batch WHERE by_worker') });
+		$dbh->selectrow_array('SELECT cuts FROM clinic_sync.workers WHERE database = current_database()') });
 	return;
 }
 
