@@ -146,6 +146,7 @@ open_segment(CsLogReader *reader, int32 id)
 		return NULL;
 	segment = palloc(sizeof(CsLogSegment));
 	segment->id = id;
+	segment->context = reader->context;
 	segment->table = table;
 	segment->index = open_index_on_xid(table);
 	segment->scan = cs_index_beginscan(table, segment->index, reader->snapshot, 2);
@@ -192,16 +193,21 @@ visit_range(CsLogSegment *segment, CsXidRange range, CsLogVisit visit, void *arg
 	return true;
 }
 
+/*
+ * An index scan makes memory of its own on the way, which lives as long as the
+ * scan: as long as the reader.
+ */
 bool
 cs_log_visit(CsLogSegment *segment, const CsXidRange *ranges, int nranges, CsLogVisit visit,
 			 void *arg)
 {
-	for (int i = 0; i < nranges; i++)
-	{
-		if (!visit_range(segment, ranges[i], visit, arg))
-			return false;
-	}
-	return true;
+	MemoryContext caller = MemoryContextSwitchTo(segment->context);
+	bool all = true;
+
+	for (int i = 0; i < nranges && all; i++)
+		all = visit_range(segment, ranges[i], visit, arg);
+	MemoryContextSwitchTo(caller);
+	return all;
 }
 
 /*

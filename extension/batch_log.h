@@ -45,6 +45,7 @@ typedef struct CsLogSegment
 	Relation index; /* on xid */
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
+	MemoryContext context; /* of all this, the reader's */
 } CsLogSegment;
 
 /* Segments stay open from batch to batch. */
@@ -62,8 +63,8 @@ extern void cs_log_reader_end(CsLogReader *reader);
 extern CsLogSegment *cs_log_reader_segment(CsLogReader *reader, int32 id);
 
 /*
- * Call visit for every row of these transactions in a segment, in no order
- * that matters, until it returns false.
+ * Call visit, in the reader's memory context, for every row of these
+ * transactions in a segment, in no order that matters, until it returns false.
  */
 typedef bool (*CsLogVisit)(CsLogSegment *segment, TupleTableSlot *row, void *arg);
 extern bool cs_log_visit(CsLogSegment *segment, const CsXidRange *ranges, int nranges,

@@ -126,6 +126,8 @@ put_batches(Reading *reading, int64 after)
 	{
 		CsBatch *batch = &batches[i % 2];
 
+		/* what a scan allocates lives as long as the scan */
+		MemoryContextSwitchTo(caller);
 		if ((row = cs_batch_scan_next(&scan)) == NULL)
 			break;
 		MemoryContextReset(contexts[i % 2]);
