@@ -1,9 +1,17 @@
 /*
  * Reading the log for devices; see catch_up.h.
  *
- * A reader that has not begun takes further members in.  The slowest member
- * must not hold the others up: one that is full leaves (it asks again when its
- * socket has drained) unless it is alone; then the reader is paused.
+ *     reader  from ─────────> at ─────────────────────────> level
+ *             members: are given every entry
+ *             waiters: stand at batches ahead, and become members as it passes them
+ *
+ * So devices that come back from different places share one reading of what
+ * they all lack, from the oldest of their cursors on.  A waiter whose cursor is
+ * not on the way (it is of another history) asks the log alone.
+ *
+ * The slowest member must not hold the others up: one that is full leaves (it
+ * asks again when its socket has drained) unless it is alone; then the reader
+ * is paused.
  *
  * Telling a device something may make it cancel, even make it start anew: while
  * a callback runs a member is struck out (NULL) and swept up at its end.
@@ -17,16 +25,25 @@
 #include "metrics.h"
 #include "upstream.h"
 
+/* A waiter does not wait for more batches than this to be read for others. */
+#define WAIT_MOST_BATCHES 20000
+
+struct member {
+	struct device *device; /* NULL: struck out */
+	bool waits;            /* for the reader to reach its cursor */
+};
+
 struct reader {
 	struct catch_ups *all;
 	struct reader *next;
 	struct catch_up *handle; /* NULL: it has ended */
 	struct feed_group *group;
 	struct cursor from;
-	struct device **members;
+	int64_t at; /* the last batch it has read */
+	struct member *members;
 	size_t member_count, capacity;
 	unsigned busy; /* in a callback: members are only struck out, the reader stays */
-	bool begun;    /* takes no further members */
+	bool begun;    /* `from` was found in the log: nobody can begin there any more */
 	bool paused;
 	bool ended;
 	struct builder builder;
@@ -71,18 +88,26 @@ void catch_ups_free(struct catch_ups *c)
 	free(c);
 }
 
-static bool add_member(struct reader *r, struct device *d)
+static bool reserve(struct reader *r, size_t more)
 {
-	if (r->member_count == r->capacity) {
-		size_t capacity = r->capacity ? r->capacity * 2 : 4;
-		struct device **members = realloc(r->members, capacity * sizeof(*members));
+	size_t capacity = (r->member_count + more) * 2;
+	struct member *members;
 
-		if (!members)
-			return false;
-		r->members = members;
-		r->capacity = capacity;
-	}
-	r->members[r->member_count++] = d;
+	if (r->member_count + more <= r->capacity)
+		return true;
+	members = realloc(r->members, capacity * sizeof(*members));
+	if (!members)
+		return false;
+	r->members = members;
+	r->capacity = capacity;
+	return true;
+}
+
+static bool add_member(struct reader *r, struct device *d, bool waits)
+{
+	if (!reserve(r, 1))
+		return false;
+	r->members[r->member_count++] = (struct member){d, waits};
 	return true;
 }
 
@@ -99,7 +124,7 @@ static void leave(struct reader *r)
 	if (--r->busy)
 		return;
 	for (size_t i = 0; i < r->member_count; i++)
-		if (r->members[i])
+		if (r->members[i].device)
 			r->members[kept++] = r->members[i];
 	r->member_count = kept;
 	if (r->ended || !kept)
@@ -119,14 +144,71 @@ static void set_paused(struct reader *r, bool paused)
 		upstream_catch_up_resume(r->handle);
 }
 
+static void join(struct member *m)
+{
+	m->waits = false;
+	metric_add(METRIC_RESUMES_FROM_LOG, 1);
+	device_cursor_good(m->device);
+}
+
+/* Its cursor is not what the log has there: the log itself shall tell it. */
+static void send_away(struct member *m)
+{
+	struct device *d = m->device;
+
+	m->device = NULL;
+	d->reads_alone = true;
+	device_catch_up_failed(d, clock_monotonic_ms());
+}
+
+/*
+ * Entry e for a waiter that it passes: what comes after the waiter's cursor, of
+ * which *rest keeps the latest, since those at one cursor mostly come together.
+ */
+static void pass(struct member *m, struct feed_entry *e, struct feed_entry **rest)
+{
+	struct device *d = m->device;
+	const struct entry_mark *mark;
+
+	if (d->cursor.batch > e->step.to.batch)
+		return;
+	if (cursor_equal(&d->cursor, &e->step.to)) {
+		join(m);
+		return;
+	}
+	if (cursor_equal(&d->cursor, &e->step.from)) {
+		join(m);
+		device_catch_up_entry(d, feed_entry_ref(e));
+		return;
+	}
+	mark = marks_find(&e->marks, &d->cursor);
+	if (mark && (!*rest || !cursor_equal(&(*rest)->step.from, &mark->cursor))) {
+		feed_entry_unref(*rest);
+		*rest = feed_entry_of_rest(e, mark);
+	}
+	if (!mark || !*rest) {
+		send_away(m);
+		return;
+	}
+	join(m);
+	device_catch_up_entry(d, feed_entry_ref(*rest));
+}
+
 static void on_entry(void *ctx, struct feed_entry *e)
 {
 	struct reader *r = ctx;
+	struct feed_entry *rest = NULL;
 
 	table_counts_add_all(&r->total, &e->counts);
-	for (size_t i = 0; i < r->member_count; i++)
-		if (r->members[i])
-			device_catch_up_entry(r->members[i], feed_entry_ref(e));
+	for (size_t i = 0; i < r->member_count; i++) {
+		struct member *m = &r->members[i];
+
+		if (m->device && m->waits)
+			pass(m, e, &rest);
+		else if (m->device)
+			device_catch_up_entry(m->device, feed_entry_ref(e));
+	}
+	feed_entry_unref(rest);
 	feed_entry_unref(e);
 }
 
@@ -135,12 +217,9 @@ static void begin(struct reader *r)
 	if (r->begun)
 		return;
 	r->begun = true;
-	for (size_t i = 0; i < r->member_count; i++) {
-		if (!r->members[i])
-			continue;
-		metric_add(METRIC_RESUMES_FROM_LOG, 1);
-		device_cursor_good(r->members[i]);
-	}
+	for (size_t i = 0; i < r->member_count; i++)
+		if (r->members[i].device && !r->members[i].waits)
+			join(&r->members[i]);
 }
 
 /* The log gives no more, or we want no more: each member gets its answer through `tell`. */
@@ -151,11 +230,14 @@ static void end(struct reader *r,
 	r->begun = true;
 	r->ended = true;
 	for (size_t i = 0; i < r->member_count; i++) {
-		struct device *d = r->members[i];
+		struct member m = r->members[i];
 
-		r->members[i] = NULL;
-		if (d)
-			tell(r, d, what);
+		r->members[i].device = NULL;
+		/* what is told of one cursor need not be true of those ahead of it */
+		if (m.device && m.waits)
+			device_catch_up_failed(m.device, clock_monotonic_ms());
+		else if (m.device)
+			tell(r, m.device, what);
 	}
 }
 
@@ -236,15 +318,15 @@ static void heed_full(struct reader *r)
 	bool full = false;
 
 	for (size_t i = 0; i < r->member_count; i++) {
-		left += r->members[i] != NULL;
-		full = full || (r->members[i] && device_catch_up_full(r->members[i]));
+		left += r->members[i].device != NULL;
+		full = full || (r->members[i].device && device_catch_up_full(r->members[i].device));
 	}
 	for (size_t i = 0; i < r->member_count && left > 1; i++) {
-		struct device *d = r->members[i];
+		struct device *d = r->members[i].device;
 
 		if (!d || !device_catch_up_full(d))
 			continue;
-		r->members[i] = NULL;
+		r->members[i].device = NULL;
 		left--;
 		device_catch_up_failed(d, clock_monotonic_ms());
 	}
@@ -256,6 +338,7 @@ static void take_batch(struct reader *r, const struct upstream_batch *b)
 	struct dynbuf tables;
 
 	begin(r);
+	r->at = b->cursor.batch;
 	if (feed_group_resynced(r->group, b, &tables)) {
 		struct resync_words words = {"table_changed", &b->cursor,
 					     tables.failed ? NULL : tables.data};
@@ -340,8 +423,9 @@ static struct reader *reader_new(struct catch_ups *c, struct device *d)
 	r->all = c;
 	r->group = d->group;
 	r->from = d->cursor;
+	r->at = d->cursor.batch;
 	builder_init(&r->builder, c->limits, &d->cursor, on_entry, r);
-	if (add_member(r, d))
+	if (add_member(r, d, false))
 		r->handle = upstream_catch_up(&d->cursor, &events, r);
 	if (!r->handle) {
 		reader_free(r);
@@ -352,12 +436,44 @@ static struct reader *reader_new(struct catch_ups *c, struct device *d)
 	return r;
 }
 
+/* r comes past this cursor soon, or begins there. */
+static bool leads_past(const struct reader *r, const struct device *d)
+{
+	if (r->ended || r->group != d->group)
+		return false;
+	if (!r->begun && cursor_equal(&r->from, &d->cursor))
+		return true;
+	return !d->reads_alone && d->cursor.batch > r->at &&
+	       d->cursor.batch <= feed_cursor(d->env->feed)->batch &&
+	       d->cursor.batch - r->at <= WAIT_MOST_BATCHES;
+}
+
+/* Readers that have not begun and that r, which begins before them, makes superfluous. */
+static void take_over(struct reader *r)
+{
+	for (struct reader *other = r->all->readers, *next; other; other = next) {
+		next = other->next;
+		if (other == r || other->begun || other->busy ||
+		    !leads_past(r, other->members[0].device) || !reserve(r, other->member_count))
+			continue;
+		for (size_t i = 0; i < other->member_count; i++)
+			r->members[r->member_count++] =
+				(struct member){other->members[i].device, true};
+		reader_free(other);
+	}
+}
+
 bool catch_up_start(struct catch_ups *c, struct device *d)
 {
-	for (struct reader *r = c->readers; r; r = r->next)
-		if (!r->begun && r->group == d->group && cursor_equal(&r->from, &d->cursor))
-			return add_member(r, d);
-	return reader_new(c, d) != NULL;
+	struct reader *r;
+
+	for (r = c->readers; r; r = r->next)
+		if (leads_past(r, d))
+			return add_member(r, d, r->begun || !cursor_equal(&r->from, &d->cursor));
+	r = reader_new(c, d);
+	if (r && !d->reads_alone)
+		take_over(r);
+	return r != NULL;
 }
 
 /* The reader of d and d's place in it. */
@@ -365,7 +481,7 @@ static struct reader *find(struct catch_ups *c, const struct device *d, size_t *
 {
 	for (struct reader *r = c->readers; r; r = r->next)
 		for (*at = 0; *at < r->member_count; (*at)++)
-			if (r->members[*at] == d)
+			if (r->members[*at].device == d)
 				return r;
 	return NULL;
 }
@@ -378,7 +494,7 @@ void catch_up_cancel(struct catch_ups *c, struct device *d)
 	if (!r)
 		return;
 	enter(r);
-	r->members[at] = NULL;
+	r->members[at].device = NULL;
 	leave(r);
 }
 

@@ -1,7 +1,7 @@
 /*
- * Devices reading the change log: one reader for all that stand at the same
- * cursor of the same group, so that a thousand devices coming back after a
- * restart of the relay cost the database one query, not a thousand.
+ * Devices reading the change log: one reader for all devices of a group that
+ * stand on its way, so that a thousand devices coming back after a restart of
+ * the relay cost the database one reading, not a thousand.
  */
 #ifndef CLINIC_RELAY_CATCH_UP_H
 #define CLINIC_RELAY_CATCH_UP_H

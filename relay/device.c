@@ -182,6 +182,7 @@ static void follow_request(struct device *d, const struct in_request_sync *r, ui
 		return;
 	}
 	d->cursor = r->cursor;
+	d->reads_alone = false;
 	d->ready_due = true;
 	device_follow(d, now_ms);
 }

@@ -97,6 +97,7 @@ struct device {
 	struct feed_group *group;
 	struct cursor cursor; /* everything up to here was given to the socket */
 	bool from_log;        /* CATCH_UP: by the queue below; else by the ring from seq on */
+	bool reads_alone;     /* its cursor was not on another reader's way */
 	bool log_ended;       /* from_log: after the queue the ring goes on at seq */
 	bool ready_due;       /* the cursor is not proven good yet: `ready` is still to be said */
 	bool level_due;       /* LIVE: it has everything and is still to be told */

@@ -307,10 +307,9 @@ void device_database_gone(struct device *d)
 void device_database_back(struct device *d, uint64_t now_ms)
 {
 	bool ready_due = d->ready_due;
-	uint64_t seq;
 
 	if (d->state != DEVICE_CATCH_UP || !d->from_log || d->queue || d->current ||
-	    !feed_find(d->group, &d->cursor, &seq))
+	    !feed_holds(d->group, &d->cursor))
 		return;
 	device_halt(d);
 	d->ready_due = ready_due;

@@ -353,6 +353,17 @@ static void bound_rests(struct feed *f)
 	}
 }
 
+bool feed_holds(const struct feed_group *g, const struct cursor *cursor)
+{
+	const struct builder *b = &g->builder;
+	uint64_t seq;
+
+	return cursor->batch &&
+	       (cursor_equal(cursor, &b->step.from) || cursor_equal(cursor, &b->step.to) ||
+		marks_find(&b->marks, cursor) || group_find_start(g, cursor, &seq) ||
+		group_find_inside(g, cursor, &seq));
+}
+
 bool feed_resume(struct feed_group *g, const struct cursor *cursor, uint64_t *seq,
 		 struct feed_entry **rest)
 {

@@ -143,6 +143,8 @@ bool feed_find(struct feed_group *g, const struct cursor *cursor, uint64_t *seq)
  */
 bool feed_resume(struct feed_group *g, const struct cursor *cursor, uint64_t *seq,
 		 struct feed_entry **rest);
+/* Would feed_resume() find it? */
+bool feed_holds(const struct feed_group *g, const struct cursor *cursor);
 /* Entry seq, owned by the ring; NULL: the end is reached, or it was trimmed (seq < first). */
 struct feed_entry *feed_at(const struct feed_group *g, uint64_t seq);
 /* Bytes of memory between seq and the end. */
