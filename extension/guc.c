@@ -17,6 +17,7 @@
 
 int cs_notify_mode = CS_NOTIFY_COMMIT;
 char *cs_worker_databases = NULL;
+double cs_notify_queue_limit = 0.25;
 int cs_worker_max = 8;
 int cs_batch_interval_ms = 5;
 int cs_max_row_bytes = 64 * 1024 * 1024;
@@ -37,7 +38,7 @@ static const struct config_enum_entry notify_modes[] = {{"off", CS_NOTIFY_OFF, f
  */
 
 static void
-define_notify_setting(void)
+define_notify_settings(void)
 {
 	CsNotifyMode usual =
 		process_shared_preload_libraries_in_progress ? CS_NOTIFY_WORKER : CS_NOTIFY_COMMIT;
@@ -49,6 +50,12 @@ define_notify_setting(void)
 		"need not; \"commit\" each transaction, by one NOTIFY per event; \"off\" nobody, relays "
 		"only poll.",
 		&cs_notify_mode, usual, notify_modes, PGC_SUSET, 0, NULL, NULL, NULL);
+
+	DefineCustomRealVariable(
+		"clinic_sync.notify_queue_limit",
+		"Sets the share of the server's NOTIFY queue above which no notification is sent.",
+		"A full queue fails the commits of everybody who notifies; relays poll meanwhile.",
+		&cs_notify_queue_limit, 0.25, 0.0, 1.0, PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
 static bool
@@ -137,7 +144,7 @@ define_log_settings(void)
 void
 cs_guc_init(void)
 {
-	define_notify_setting();
+	define_notify_settings();
 	define_worker_settings();
 	define_capture_settings();
 	define_log_settings();

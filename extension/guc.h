@@ -19,6 +19,8 @@ extern int cs_log_hard_kb;   /* capture stops logging above it */
 extern int cs_log_segment_kb; /* a segment of this size is followed by a new one */
 extern int cs_retention_s;    /* how long the log is kept */
 
+extern double cs_notify_queue_limit; /* share of the NOTIFY queue */
+
 extern char *cs_worker_databases; /* names, or * for all */
 extern int cs_worker_max;         /* databases that can have a worker */
 extern int cs_batch_interval_ms;  /* least time between two batches of a worker */

@@ -15,9 +15,9 @@
  *
  * 4. The NOTIFYs, one for each event, are queued before the commit, while a
  *	  failure could still be one of the transaction.  None must be: a payload
- *	  names at most 16 tables, and when the server's notification queue is a
- *	  quarter full we leave it alone, since a full one fails commits.  Relays
- *	  poll, so all that a missing NOTIFY costs is a second.
+ *	  names at most 16 tables, and when the server's notification queue is over
+ *	  notify_queue_limit full we leave it alone, since a full one fails commits.
+ *	  Relays poll, so all that a missing NOTIFY costs is a second.
  *
  * 5. Nothing is sent at PREPARE TRANSACTION (NOTIFY cannot be prepared); for
  *	  COMMIT PREPARED see worker_utility.c, else the poll finds it.
@@ -45,7 +45,6 @@
 #define CHANNEL "clinic_sync"
 #define MAX_TABLES 16          /* named in one payload */
 #define MAX_PAYLOAD 7999       /* bytes, PostgreSQL's limit */
-#define QUEUE_LIMIT 0.25       /* share of the queue that may be in use */
 #define QUEUE_INTERVAL_MS 1000 /* between two looks at the queue */
 #define USUAL_EVENT "data_change_immediate"
 
@@ -321,7 +320,23 @@ send_payload(StringInfo payload)
  * Sending.
  */
 
-/* Looked up once a second: the queue holds 8 GB and does not fill in one. */
+static void
+log_queue(bool has_room)
+{
+	if (has_room)
+		ereport(LOG, (errmsg("clinic_sync sends notifications again"),
+					  errdetail("This session has skipped " UINT64_FORMAT ".", skipped)));
+	else
+		ereport(LOG,
+				(errmsg("clinic_sync sends no notifications while the queue is over %g %% full",
+						cs_notify_queue_limit * 100),
+				 errhint("Look for a session that listens and has an open transaction.")));
+}
+
+/*
+ * Looked up once a second: the queue holds 8 GB and does not fill in one.
+ * Counts what is skipped.
+ */
 static bool
 queue_has_room(void)
 {
@@ -329,15 +344,18 @@ queue_has_room(void)
 	static bool has_room = true;
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (looked_at != 0 && !TimestampDifferenceExceeds(looked_at, now, QUEUE_INTERVAL_MS))
-		return has_room;
-	looked_at = now;
-	has_room = DatumGetFloat8(OidFunctionCall0(F_PG_NOTIFICATION_QUEUE_USAGE)) <= QUEUE_LIMIT;
+	if (looked_at == 0 || TimestampDifferenceExceeds(looked_at, now, QUEUE_INTERVAL_MS))
+	{
+		double used = DatumGetFloat8(OidFunctionCall0(F_PG_NOTIFICATION_QUEUE_USAGE));
+		bool had_room = has_room;
+
+		looked_at = now;
+		has_room = used <= cs_notify_queue_limit;
+		if (has_room != had_room)
+			log_queue(has_room);
+	}
 	if (!has_room)
-		ereport(LOG,
-				(errmsg("clinic_sync sends no notifications while the queue is over 25 %% full"),
-				 errdetail("This session has skipped " UINT64_FORMAT " so far.", skipped),
-				 errhint("Look for a session that listens and has an open transaction.")));
+		skipped++;
 	return has_room;
 }
 
@@ -389,10 +407,7 @@ send_notifications(void)
 	MemoryContext caller;
 
 	if (!queue_has_room())
-	{
-		skipped++;
 		return;
-	}
 	caller = MemoryContextSwitchTo(TopTransactionContext);
 	if (innermost != NULL)
 		notify_events(innermost->tables, 0);

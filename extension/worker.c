@@ -265,19 +265,7 @@ cut_step(void)
 {
 	CsCut cut;
 
-	memset(&cut, 0, sizeof(cut));
-	SPI_connect();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_execute("SELECT batch, changes FROM clinic_sync.make_batch()", false, 0);
-	{
-		bool isnull;
-		cut.batch =
-			DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-		cut.changes =
-			DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
-	}
-	PopActiveSnapshot();
-	SPI_finish();
+	cs_batch_cut(false, &cut);
 	if (cut.batch == 0)
 		return;
 	done.batch = cut.batch;
@@ -405,6 +393,9 @@ sleep_until_rung(TimestampTz upkeep_at)
 	long sleep_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), upkeep_at);
 	long cut_ms = ms_until_cut();
 
+	/* a wait for a standby may have used up the wake-up of these */
+	if (ProcDiePending || ConfigReloadPending)
+		return;
 	if (cut_ms >= 0)
 		sleep_ms = Min(sleep_ms, cut_ms);
 	if (sleep_ms > 0)

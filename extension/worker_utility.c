@@ -7,6 +7,8 @@
  * without waiting for the first change.  And who wants a database for itself
  * (DROP, RENAME, a move, a copy by CREATE DATABASE) would meet our worker in
  * it: that is sent away first, and not let in again before the command is over.
+ * So it is for DROP and ALTER EXTENSION, which lock all our tables in an order
+ * of their own and would be the ones to lose a deadlock.
  */
 #include "postgres.h"
 
@@ -71,6 +73,30 @@ database_of(Node *command)
 	}
 }
 
+static bool
+drops_extension(DropStmt *command)
+{
+	ListCell *cell;
+
+	if (command->removeType != OBJECT_EXTENSION)
+		return false;
+	foreach (cell, command->objects)
+	{
+		if (strcmp(strVal(lfirst(cell)), "clinic_sync") == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+changes_extension(Node *command)
+{
+	if (IsA(command, DropStmt))
+		return drops_extension((DropStmt *) command);
+	return IsA(command, AlterExtensionStmt) &&
+		   strcmp(((AlterExtensionStmt *) command)->extname, "clinic_sync") == 0;
+}
+
 /* Of no use to who may not do such a thing: it would only disturb. */
 static Oid
 database_to_clear(Node *command)
@@ -78,6 +104,8 @@ database_to_clear(Node *command)
 	const char *name = database_of(command);
 	Oid database;
 
+	if (changes_extension(command))
+		return superuser() ? MyDatabaseId : InvalidOid;
 	if (name == NULL)
 		return InvalidOid;
 	database = get_database_oid(name, true);

@@ -35,6 +35,8 @@ state_word(CsWorkerSlot *slot)
 		case CS_WORKER_STARTING:
 			return "starting";
 		case CS_WORKER_RUNNING:
+			if (slot->pid == 0)
+				break; /* it has ended, and the launcher is on its way */
 			return pg_atomic_read_u32(&slot->errors_in_row) > 0 ? "failing" : "running";
 		case CS_WORKER_WANTED:
 		case CS_WORKER_FREE:

@@ -86,10 +86,10 @@ BEGIN
 	RETURN QUERY SELECT format('the change log holds %s, over clinic_sync.log_max_bytes: an open transaction or nobody pruning keeps it',
 			pg_size_pretty(clinic_sync.log_bytes()))
 		WHERE clinic_sync.log_bytes() > clinic_sync.setting_bytes('clinic_sync.log_max_bytes') * 5 / 4;
-	RETURN QUERY SELECT format('the NOTIFY queue is %s %% full: a listening session does not read it (above 25 %% no notification is sent, relays poll)',
-			round(pg_notification_queue_usage()::numeric * 100))
-		WHERE pg_notification_queue_usage() > 0.25;
 	PERFORM clinic_sync.notify_mode();	-- loads the module: its settings are known
+	RETURN QUERY SELECT format('the NOTIFY queue is %s %% full: a listening session does not read it (no notification is sent, relays poll)',
+			round(pg_notification_queue_usage()::numeric * 100, 1))
+		WHERE pg_notification_queue_usage() > current_setting('clinic_sync.notify_queue_limit')::float8;
 	RETURN QUERY SELECT 'clinic_sync.notify is worker and acts as commit: the server has not preloaded clinic_sync'
 		WHERE current_setting('clinic_sync.notify') = 'worker'
 			AND current_setting('shared_preload_libraries') !~ '(^|[^a-z_])clinic_sync($|[^a-z_])';

@@ -40,7 +40,7 @@ sub tools { return "$build/tools" }
 
 # patients => N rows of sample data (none); publish => 0 leaves the tables alone;
 # conf => postgresql.conf lines; schema => 0: no clinic schema either;
-# before_publish => sub { my ($dbh) = @_; … }.
+# before_publish => sub { my ($dbh) = @_; … }; preload => 1: with the background worker.
 sub new {
 	my ($class, %option) = @_;
 	my $name = basename($0, '.t', '.pl');
@@ -55,7 +55,8 @@ sub new {
 	close($out);
 	chmod(0600, $self->{code_file});
 	$self->{cluster} = ClinicTest::Cluster->new(dir => "$self->{dir}/pg", root => $root,
-		conf => "deadlock_timeout = 100ms\n" . ($option{conf} // ''));
+		conf => "deadlock_timeout = 100ms\n"
+			. ($option{preload} ? "shared_preload_libraries = 'clinic_sync'\n" : '') . ($option{conf} // ''));
 	$self->{cluster}->start;
 	$self->install;
 	return $self;
