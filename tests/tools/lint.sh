@@ -166,7 +166,7 @@ perl_syntax()
 {
 	local file
 	for file in $perl_files; do
-		perl -Itests/e2e/lib -wc "$file" 2>&1 | grep -v 'syntax OK$' || true
+		perl -Itests/e2e/lib -Ibench/lib -wc "$file" 2>&1 | grep -v 'syntax OK$' || true
 	done
 }
 
