@@ -19,10 +19,11 @@ run_cases = @CLINIC_BUILD=$(BUILD) PG_CONFIG=$(PG_CONFIG) BENCH_RESULTS=$(BENCH_
 
 $(BUILD)/bench/%: bench/src/%.c $(wildcard bench/src/part/*)
 	@mkdir -p $(@D)
-	$(call say,CC)$(CC) $(CSTD) $(WARN) $(OPT) $(PQ_CFLAGS) $(CFLAGS) $< \
+	$(call say,CC)$(CC) $(CSTD) $(WARN) $(OPT) $(SANITIZE) $(PQ_CFLAGS) $(CFLAGS) $< \
 		$$(sed -n '1,5s,^/\* link: \(.*\) \*/$$,\1,p' $<) -o $@
 
-bench-programs: all tools $(BENCH_PROGRAMS)
+bench-generators: $(BENCH_PROGRAMS)
+bench-programs: all tools bench-generators
 
 bench: bench-programs
 	$(run_cases) --scale full
@@ -45,4 +46,4 @@ bench-%: bench-programs
 	$(run_cases) --scale $(SCALE) $*
 	@perl bench/compare.pl $(BENCH_RESULTS)
 
-.PHONY: bench bench-quick bench-smoke bench-compare bench-keep bench-programs
+.PHONY: bench bench-quick bench-smoke bench-compare bench-keep bench-generators bench-programs

@@ -57,7 +57,7 @@ check-isolation: extension | $(CHECK_DIR)
 # ---- sanitized programs and unit tests ----------------------------------------
 
 asan:
-	@$(MAKE) --no-print-directory -s programs tools BUILD=$(BUILD)/asan SANITIZE='$(ASAN)' OPT='-O1 -g'
+	@$(MAKE) --no-print-directory -s programs tools bench-generators BUILD=$(BUILD)/asan SANITIZE='$(ASAN)' OPT='-O1 -g'
 
 check-unit: | $(CHECK_DIR)
 	@$(MAKE) --no-print-directory -j2 unit-programs BUILD=$(BUILD)/asan SANITIZE='$(ASAN)' OPT='-O1 -g' \

@@ -209,6 +209,7 @@ static void listen_anywhere(void)
 static void begin(const char *dsn, const char *channel)
 {
 	struct rlimit limit;
+	PGresult *result;
 	char sql[128];
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
@@ -217,9 +218,10 @@ static void begin(const char *dsn, const char *channel)
 	}
 	conn = PQconnectdb(dsn);
 	snprintf(sql, sizeof(sql), "LISTEN %s", channel);
-	if (PQstatus(conn) != CONNECTION_OK ||
-	    PQresultStatus(PQexec(conn, sql)) != PGRES_COMMAND_OK)
+	result = PQexec(conn, sql);
+	if (PQresultStatus(result) != PGRES_COMMAND_OK)
 		errx(1, "%s", PQerrorMessage(conn));
+	PQclear(result);
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	watch(PQsocket(conn), &conn, EPOLLIN, EPOLL_CTL_ADD);
 	watch(STDIN_FILENO, NULL, EPOLLIN, EPOLL_CTL_ADD);
@@ -255,6 +257,7 @@ int main(int argc, char **argv)
 		}
 		free_gone();
 	}
+	PQfinish(conn);
 	printf("{\"event\":\"ended\",\"messages\":%llu,\"writes\":%llu,\"refusals\":%llu,"
 	       "\"cut_off\":%llu}\n",
 	       (unsigned long long)head, (unsigned long long)writes, (unsigned long long)refusals,

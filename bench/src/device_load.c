@@ -11,6 +11,7 @@
  *	--most N       and there are at most so many (100000)
  *	--stamps F     the file of times shared with commit_load, of first + most
  *	--in-flight N  connections being made at once (64)
+ *	--receive-bytes N  of each socket's buffer (the system's own size)
  *
  * On stdin, one order a line; every answer is one line of JSON:
  *
@@ -88,9 +89,11 @@ static const char *read_code(const char *path)
 static void options(int argc, char **argv)
 {
 	static const struct option known[] = {
-		{"port", 1, NULL, 'p'},      {"devices", 1, NULL, 'd'}, {"cursor", 1, NULL, 'c'},
-		{"code-file", 1, NULL, 'a'}, {"bare", 0, NULL, 'b'},    {"first", 1, NULL, 'f'},
-		{"most", 1, NULL, 'm'},      {"stamps", 1, NULL, 's'},  {"in-flight", 1, NULL, 'i'},
+		{"port", 1, NULL, 'p'},      {"devices", 1, NULL, 'd'},
+		{"cursor", 1, NULL, 'c'},    {"code-file", 1, NULL, 'a'},
+		{"bare", 0, NULL, 'b'},      {"first", 1, NULL, 'f'},
+		{"most", 1, NULL, 'm'},      {"stamps", 1, NULL, 's'},
+		{"in-flight", 1, NULL, 'i'}, {"receive-bytes", 1, NULL, 'r'},
 		{NULL, 0, NULL, 0}};
 	const char *cursor = "", *code_file = NULL, *stamps = NULL;
 	int o;
@@ -122,6 +125,9 @@ static void options(int argc, char **argv)
 			break;
 		case 's':
 			stamps = optarg;
+			break;
+		case 'r':
+			load.receive_bytes = atoi(optarg);
 			break;
 		case 'i':
 			in_flight_most = atoi(optarg);

@@ -56,8 +56,9 @@ struct load_counts {
 	uint64_t lost_links; /* a link that ended unasked */
 	uint64_t resyncs;
 	uint64_t errors;
-	uint64_t lagged;  /* not a failure: a slow device was told so */
-	uint64_t retries; /* nor this: nobody listened yet */
+	uint64_t lagged;      /* not a failure: a slow device was told so */
+	uint64_t unavailable; /* nor this: the relay is not through to its database */
+	uint64_t retries;     /* nor this: nobody listened yet */
 	uint64_t messages;
 	uint64_t bytes;
 	uint64_t deliveries;
@@ -68,6 +69,7 @@ struct load {
 	int device_count;
 	bool bare; /* the bare loop's stream: no handshake, no cursors */
 	int port;
+	int receive_bytes; /* 0: as the system has it */
 	int epoll_fd;
 	const char *access_code;
 	uint64_t first; /* sequence number of the first change to come */

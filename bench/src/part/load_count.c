@@ -105,6 +105,9 @@ void load_take(struct device *d, const struct message *m, int64_t now)
 	case MESSAGE_LAGGED:
 		l->counts.lagged++;
 		break;
+	case MESSAGE_UNAVAILABLE:
+		l->counts.unavailable++;
+		break;
 	case MESSAGE_RESYNC:
 		l->counts.resyncs++;
 		warnx("device %d: %.*s", d->number, (int)m->len, m->bytes);
@@ -163,7 +166,7 @@ bool load_failed(const struct load *l)
 void load_reset(struct load *l)
 {
 	l->counts.messages = l->counts.bytes = l->counts.deliveries = 0;
-	l->counts.lagged = l->counts.retries = 0;
+	l->counts.lagged = l->counts.retries = l->counts.unavailable = 0;
 	histogram_reset(&l->from_returned);
 	histogram_reset(&l->from_sent);
 	histogram_reset(&l->ready_after);
@@ -175,12 +178,19 @@ static void print_counts(const struct load_counts *c)
 	const struct {
 		const char *name;
 		uint64_t value;
-	} shown[] = {{"deliveries", c->deliveries}, {"messages", c->messages},
-		     {"bytes", c->bytes},           {"doubles", c->doubles},
-		     {"strays", c->strays},         {"gaps", c->gaps},
-		     {"broken", c->broken},         {"lost_links", c->lost_links},
-		     {"resyncs", c->resyncs},       {"errors", c->errors},
-		     {"lagged", c->lagged},         {"retries", c->retries}};
+	} shown[] = {{"deliveries", c->deliveries},
+		     {"messages", c->messages},
+		     {"bytes", c->bytes},
+		     {"doubles", c->doubles},
+		     {"strays", c->strays},
+		     {"gaps", c->gaps},
+		     {"broken", c->broken},
+		     {"lost_links", c->lost_links},
+		     {"resyncs", c->resyncs},
+		     {"errors", c->errors},
+		     {"lagged", c->lagged},
+		     {"retries", c->retries},
+		     {"unavailable", c->unavailable}};
 
 	for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
 		printf(",\"%s\":%llu", shown[i].name, (unsigned long long)shown[i].value);

@@ -132,6 +132,9 @@ void device_connect(struct device *d)
 	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + (unsigned)d->number % SOURCE_ADDRESSES);
 	setsockopt(d->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
+	if (l->receive_bytes)
+		setsockopt(d->fd, SOL_SOCKET, SO_RCVBUF, &l->receive_bytes,
+			   sizeof(l->receive_bytes));
 	if (bind(d->fd, (struct sockaddr *)&from, sizeof(from)) < 0)
 		err(1, "address of device %d", d->number);
 	set_state(d, DEVICE_CONNECTING);

@@ -18,6 +18,7 @@ static const struct {
 	{"{\"type\":\"ready\"", MESSAGE_READY},
 	{"{\"type\":\"resync_required\"", MESSAGE_RESYNC},
 	{"{\"type\":\"lagged\"", MESSAGE_LAGGED},
+	{"{\"type\":\"error\",\"code\":\"database_unavailable\"", MESSAGE_UNAVAILABLE},
 	{"{\"type\":\"error\"", MESSAGE_ERROR},
 	{"{\"type\":", MESSAGE_OTHER},
 	{"{\"mark\":", MESSAGE_BARE},

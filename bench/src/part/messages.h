@@ -24,6 +24,7 @@ enum message_kind {
 	MESSAGE_FRAME,
 	MESSAGE_HEARTBEAT,
 	MESSAGE_LAGGED,
+	MESSAGE_UNAVAILABLE, /* the relay waits for its database; the link stays */
 	MESSAGE_ERROR,
 	MESSAGE_BARE, /* of the bare loop */
 	MESSAGE_BROKEN
