@@ -8,15 +8,17 @@
 #	$_->end for $ours, $bare;
 #
 # The table "live" is published; "bare" is its twin without any of it, with the
-# usual trigger that calls pg_notify. The streams stay connected while others
+# usual trigger that calls pg_notify. The modes of NOTIFY that are timed are
+# worker and commit (BENCH_MODES=commit: only that one). The streams stay connected while others
 # run, so rounds can alternate. A generator that misses a delivery or gets one
 # twice says so and ends with 1, and the case dies of it.
 package BenchLive;
 use strict;
 use warnings;
-use List::Util qw(max);
-use Bench qw(note program wait_for);
+use Bench qw(wait_for);
 use BenchLive::Program;
+
+our @MODES = split /,/, $ENV{BENCH_MODES} // 'worker,commit';
 
 my @TABLES = (<<'END', <<'END', <<'END', <<'END');
 CREATE TABLE live (id bigint PRIMARY KEY, mark text NOT NULL)
@@ -41,10 +43,21 @@ sub new {
 	my $self = bless {clinic => $clinic, relay_option => {max_devices => 10_000, %$relay}, streams => 0}, $class;
 	$clinic->dbh->do($_) for @TABLES;
 	$clinic->dbh->do("SELECT clinic_sync.publish('live')");
+	$self->wait_worker if grep { $_ eq 'worker' } @MODES;
 	$clinic->cut_batch;
 	$self->{relay} = $clinic->relay(option => $self->{relay_option});
 	$self->{relay}->wait_ready;
 	return $self;
+}
+
+# The first change asks for a worker; before it is there nothing is what it will be.
+sub wait_worker {
+	my ($self) = @_;
+	my $dbh = $self->dbh;
+	$dbh->do(q(INSERT INTO live VALUES (0, '')));
+	wait_for('a batch cut by the worker', sub {
+		$dbh->selectrow_array('SELECT cuts FROM clinic_sync.workers WHERE database = current_database()') });
+	return;
 }
 
 sub clinic { return $_[0]{clinic} }
@@ -74,7 +87,8 @@ sub writer_dsn {
 
 # A stream by the relay or the bare loop. devices => N; most => changes that it
 # will ever carry; connections => of each writer; notify => [modes] (relay
-# only); bell => 1: writers also hear the bell.
+# only); bell => 1: writers also hear the bell; receive_bytes => of a device's
+# socket.
 sub stream {
 	my ($self, $way, %option) = @_;
 	return BenchLive::Stream->new($self, $way, %option);
@@ -83,12 +97,14 @@ sub stream {
 package BenchLive::Stream;
 use strict;
 use warnings;
-use Bench qw(program);
+use BenchLive::Program;
 
 sub new {
 	my ($class, $live, $way, %option) = @_;
-	my $self = bless {live => $live, way => $way, most => 100_000, next => 1, writers => {}, connections => 4,
-		notify => $way eq 'bare' ? ['bare'] : ['worker'], %option}, $class;
+	my $self = bless {live => $live, way => $way, most => 100_000, writers => {}, connections => 4,
+		notify => $way eq 'bare' ? ['bare'] : [@BenchLive::MODES], %option}, $class;
+	$live->{last}{$way} //= 0;
+	$self->{first} = $self->last + 1;
 	$self->{stamps} = "$live->{clinic}{dir}/$way." . ++$live->{streams} . '.stamps';
 	$self->start_bare if $way eq 'bare';
 	$self->start_devices;
@@ -108,8 +124,9 @@ sub start_devices {
 	my $live = $self->{live};
 	my @how = $self->{way} eq 'bare' ? ('--bare', '--port', $self->{port}) : ('--port', $live->relay->{port},
 		'--cursor', $live->cursor, '--code-file', $live->{clinic}{code_file});
+	push @how, '--receive-bytes', $self->{receive_bytes} if $self->{receive_bytes};
 	$self->{devices_program} = BenchLive::Program->start('device_load', @how, '--devices', $self->{devices},
-		'--first', $self->{next}, '--most', $self->{most}, '--stamps', $self->{stamps});
+		'--first', $self->{first}, '--most', $self->{most}, '--stamps', $self->{stamps});
 	$self->{connected} = $self->{devices_program}->hear('connected');
 	return;
 }
@@ -119,7 +136,7 @@ sub start_writer {
 	my $bare = $self->{way} eq 'bare';
 	my $writer = BenchLive::Program->start('commit_load', '--table', $bare ? 'bare' : 'live',
 		'--dsn', $self->{live}->writer_dsn($bare ? undef : $notify), '--connections', $self->{connections},
-		'--stamps', $self->{stamps}, '--most', $self->{most} + 1,
+		'--stamps', $self->{stamps}, '--most', $self->{first} + $self->{most},
 		$self->{bell} ? ('--bell', $bare ? 'bare' : 'clinic_sync') : ());
 	$writer->hear('connected');
 	$self->{writers}{$notify} = $writer;
@@ -138,17 +155,26 @@ sub run {
 sub write {
 	my ($self, %option) = @_;
 	my $devices = $self->{devices_program};
-	my $notify = $option{notify} // $self->{notify}[0];
-	my $first = $self->{next};
-	my $count = int($option{count} // $option{rate} * $option{seconds}) || 1;
-	$self->{next} += $count;
-	$self->{next} - 1 <= $self->{most} or die "a stream of more than $self->{most} changes\n";
 	$devices->ask('reset', 'reset');
-	my $writer = $self->{writers}{$notify}->ask("run $first $count $option{rate} " . ($option{rows} // 1), 'done');
+	my $writer = $self->commit(%option);
 	my $patience = $option{patience} // 30;
-	my $got = $devices->ask("wait @{[$first + $count - 1]} $patience", 'complete');
-	return {devices => $got, writer => $writer, first => $first, last => $first + $count - 1};
+	my $got = $devices->ask("wait $writer->{last} $patience", 'complete');
+	return {devices => $got, writer => $writer, first => $writer->{first}, last => $writer->{last}};
 }
+
+# Only the writer's part of it.
+sub commit {
+	my ($self, %option) = @_;
+	my $writer = $self->{writers}{$option{notify} // $self->{notify}[0]};
+	my $first = $self->last + 1;
+	my $count = int($option{count} // $option{rate} * $option{seconds}) || 1;
+	$self->{live}{last}{$self->{way}} += $count;
+	$first + $count <= $self->{first} + $self->{most} or die "a stream of more than $self->{most} changes\n";
+	return $writer->ask("run $first $count $option{rate} " . ($option{rows} // 1), 'done');
+}
+
+# The number of the last change; 0: none yet.
+sub last { my ($self) = @_; return $self->{live}{last}{$self->{way}} }
 
 # The times of changes first to last: [{due, sent, returned, bell, batch, first, last}, …], ns.
 sub stamps {
