@@ -31,6 +31,8 @@ enum {
 	COL_ORIGIN
 };
 
+#define FEED_NAME "clinic_relay_feed"
+
 static const char feed_sql[] =
 	"SELECT batch, cursor, created_at, event, relation, operation, key, data, origin"
 	" FROM clinic_sync.feed($1, " PAGE_ROWS ")";
@@ -244,16 +246,20 @@ static void on_feed_done(void *ctx, const struct pq_answer *answer)
 {
 	struct pq_feed *f = ctx;
 
-	if (!answer->ok)
+	if (f->prepared && pq_answer_forgot(answer)) {
+		f->prepared = false;
+		pq_feed_read_page(f);
+	} else if (!answer->ok) {
 		end_page(f, FEED_ERROR, answer);
-	else if (f->refused[0])
+	} else if (f->refused[0]) {
 		end_page(f, FEED_REFUSED, NULL);
-	else if (f->giant.changes)
+	} else if (f->giant.changes) {
 		/* its reader may be slow: a time-out would break a sound read */
 		pq_link_query(f->link, "SET statement_timeout = 0", 0, NULL, NULL, on_timeout_off,
 			      f);
-	else
+	} else {
 		end_page(f, f->batches ? FEED_MORE : FEED_NOTHING, NULL);
+	}
 }
 
 void pq_feed_read_page(struct pq_feed *f)
@@ -265,5 +271,13 @@ void pq_feed_read_page(struct pq_feed *f)
 	f->unproven = 0;
 	f->refused[0] = '\0';
 	f->giant.changes = 0;
-	pq_link_query(f->link, feed_sql, 1, params, on_feed_row, on_feed_done, f);
+	if (f->prepared)
+		pq_link_execute(f->link, FEED_NAME, 1, params, on_feed_row, on_feed_done, f);
+	else
+		pq_link_query(f->link, feed_sql, 1, params, on_feed_row, on_feed_done, f);
+}
+
+void pq_feed_prepare(struct pq_feed *f, pq_done_fn on_done, void *ctx)
+{
+	pq_link_prepare(f->link, FEED_NAME, feed_sql, on_done, ctx);
 }

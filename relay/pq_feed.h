@@ -36,6 +36,7 @@ struct pq_feed {
 	struct cursor cursor; /* last batch given */
 	int64_t limit;        /* last batch that may be given */
 	bool trusting;        /* so may those that the worker vouches for */
+	bool prepared;        /* pq_feed_prepare() was done on this connection */
 
 	uint64_t batches; /* given in this page */
 	uint64_t vouched; /* of these beyond the limit, on the worker's word */
@@ -47,6 +48,9 @@ struct pq_feed {
 	char resync[16384];          /* of giant */
 };
 
+/* For one who reads all day: see pq_link_prepare().  If it went well, on_done sets
+   f->prepared. */
+void pq_feed_prepare(struct pq_feed *f, pq_done_fn on_done, void *ctx);
 /* Ask for one page after f->cursor; ends with on_page unless the link goes down first. */
 void pq_feed_read_page(struct pq_feed *f);
 /* The link went down or is about to: what is open is void. */

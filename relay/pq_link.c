@@ -329,8 +329,7 @@ static void drain_later(void *ctx)
 	link_ready(ctx, true, false);
 }
 
-void pq_link_query(struct pq_link *l, const char *sql, int param_count, const char *const *params,
-		   pq_row_fn on_row, pq_done_fn on_done, void *ctx)
+static void begin_request(struct pq_link *l, pq_row_fn on_row, pq_done_fn on_done, void *ctx)
 {
 	if (l->state != LINK_UP || l->on_done)
 		abort(); /* a second request would steal the first one's answer */
@@ -338,14 +337,45 @@ void pq_link_query(struct pq_link *l, const char *sql, int param_count, const ch
 	l->on_done = on_done;
 	l->request_ctx = ctx;
 	l->warned = false;
-	if (!PQsendQueryParams(l->conn, sql, param_count, NULL, params, NULL, NULL, 0) ||
-	    (on_row && !PQsetSingleRowMode(l->conn))) {
+}
+
+static void end_request(struct pq_link *l, int sent)
+{
+	if (!sent || (l->on_row && !PQsetSingleRowMode(l->conn))) {
 		/* the caller is not ready for on_down yet: let the loop find the dead socket */
 		loop_timer_set(&l->again, 0, drain_later, l);
 		return;
 	}
 	if (PQflush(l->conn) != 0)
 		loop_watch_want_write(l->watch, true);
+}
+
+void pq_link_query(struct pq_link *l, const char *sql, int param_count, const char *const *params,
+		   pq_row_fn on_row, pq_done_fn on_done, void *ctx)
+{
+	begin_request(l, on_row, on_done, ctx);
+	end_request(l, PQsendQueryParams(l->conn, sql, param_count, NULL, params, NULL, NULL, 0));
+}
+
+void pq_link_prepare(struct pq_link *l, const char *name, const char *sql, pq_done_fn on_done,
+		     void *ctx)
+{
+	begin_request(l, NULL, on_done, ctx);
+	end_request(l, PQsendPrepare(l->conn, name, sql, 0, NULL));
+}
+
+void pq_link_execute(struct pq_link *l, const char *name, int param_count,
+		     const char *const *params, pq_row_fn on_row, pq_done_fn on_done, void *ctx)
+{
+	begin_request(l, on_row, on_done, ctx);
+	end_request(l, PQsendQueryPrepared(l->conn, name, param_count, params, NULL, NULL, 0));
+}
+
+/* No such statement, or what it returns has changed since (ALTER EXTENSION). */
+bool pq_answer_forgot(const struct pq_answer *answer)
+{
+	return !answer->ok &&
+	       (strcmp(answer->sqlstate, "26000") == 0 || strcmp(answer->sqlstate, "0A000") == 0);
 }
 
 static void fill_answer(struct pq_link *l, struct pq_answer *answer)

@@ -70,6 +70,17 @@ typedef void (*pq_done_fn)(void *ctx, const struct pq_answer *answer);
 void pq_link_query(struct pq_link *l, const char *sql, int param_count, const char *const *params,
 		   pq_row_fn on_row, pq_done_fn on_done, void *ctx);
 
+/*
+ * For a statement that is sent again and again: prepare it once per connection,
+ * then send its name.  Behind a pooler another session may not know the name;
+ * pq_answer_forgot() tells, and the statement as text still works.
+ */
+void pq_link_prepare(struct pq_link *l, const char *name, const char *sql, pq_done_fn on_done,
+		     void *ctx);
+void pq_link_execute(struct pq_link *l, const char *name, int param_count,
+		     const char *const *params, pq_row_fn on_row, pq_done_fn on_done, void *ctx);
+bool pq_answer_forgot(const struct pq_answer *answer);
+
 /* Neither rows nor notifications are read while paused. Nothing happens unless it is up. */
 void pq_link_pause(struct pq_link *l);
 void pq_link_resume(struct pq_link *l);

@@ -49,6 +49,9 @@
 	"-c synchronous_commit=on -c lock_timeout=5000 -c statement_timeout=60000"                 \
 	" -c idle_in_transaction_session_timeout=10000"
 
+#define CUT_NAME "clinic_relay_cut"
+static const char cut_sql[] = "SELECT cursor FROM clinic_sync.make_batch()";
+
 static struct reader {
 	struct pq_reader_owner owner;
 	struct pq_link *link;
@@ -66,6 +69,8 @@ static struct reader {
 	bool trusting;     /* this connection has had a clean commit of its own */
 	bool cut_good;     /* the round's make_batch() found everything committed, not a lock */
 	bool by_bell;      /* a doorbell began the round */
+	bool cut_prepared; /* see pq_link_prepare() */
+	bool prepare_due;  /* not tried on this connection yet */
 	bool live;
 	bool boundary; /* cut a batch even if there is nothing: the first of a history */
 	bool paused;
@@ -185,6 +190,22 @@ static void round_fail(const struct pq_answer *answer, const char *what)
 		pq_link_restart(reader.link, "the server is read-only");
 }
 
+/* ---- the end of a good round --------------------------------------------------- */
+
+static void on_cut_prepared(void *ctx, const struct pq_answer *answer)
+{
+	(void)ctx;
+	reader.cut_prepared = answer->ok;
+	round_end();
+}
+
+static void on_feed_prepared(void *ctx, const struct pq_answer *answer)
+{
+	(void)ctx;
+	reader.feed.prepared = answer->ok;
+	pq_link_prepare(reader.link, CUT_NAME, cut_sql, on_cut_prepared, NULL);
+}
+
 /*
  * Everything proven has been handed on.  Unless the cut failed, that is
  * everything there was when the round began.
@@ -200,7 +221,12 @@ static void round_idle(void)
 	set_live(true);
 	if (reader.link && reader.round_batches)
 		reader.owner.events->on_poll_end(reader.owner.ctx);
-	round_end();
+	if (reader.link && reader.prepare_due) {
+		reader.prepare_due = false;
+		pq_feed_prepare(&reader.feed, on_feed_prepared, NULL);
+	} else {
+		round_end();
+	}
 }
 
 /* ---- cut, look, prove ----------------------------------------------------------- */
@@ -211,6 +237,11 @@ static void on_cut(void *ctx, const struct pq_answer *answer)
 
 	(void)ctx;
 	note_answer(answer);
+	if (reader.cut_prepared && pq_answer_forgot(answer)) {
+		reader.cut_prepared = false;
+		round_cut();
+		return;
+	}
 	/* another batcher held the lock for too long: look at what there is */
 	if (!answer->ok && strcmp(answer->sqlstate, "55P03") != 0) {
 		round_fail(answer, "make_batch()");
@@ -232,10 +263,13 @@ static void on_cut(void *ctx, const struct pq_answer *answer)
 
 static void round_cut(void)
 {
+	reader.asked_ms = clock_monotonic_ms();
 	if (reader.boundary)
 		ask("SELECT cursor FROM clinic_sync.make_batch(true)", 0, NULL, on_cut);
+	else if (reader.cut_prepared)
+		pq_link_execute(reader.link, CUT_NAME, 0, NULL, NULL, on_cut, NULL);
 	else
-		ask("SELECT cursor FROM clinic_sync.make_batch()", 0, NULL, on_cut);
+		ask(cut_sql, 0, NULL, on_cut);
 }
 
 static void on_proof(void *ctx, const struct pq_answer *answer)
@@ -547,6 +581,8 @@ static void on_up(void *ctx)
 	snprintf(status->server_version, sizeof(status->server_version), "%d.%d", version / 10000,
 		 version % 10000);
 	forget_proof();
+	reader.feed.prepared = reader.cut_prepared = false;
+	reader.prepare_due = true;
 	if (reader.paused)
 		pq_link_pause(reader.link);
 	round_begin(NULL);

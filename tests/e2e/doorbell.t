@@ -110,5 +110,18 @@ arrives('notify = off: the poll brings it, under a storm of bells that only make
 $forger->stop;
 pay($silent);
 arrives('and without them', 10);
+
+# What the relay has prepared on its connection does not fit a new version of the extension.
+$dbh->do($_) for 'ALTER EXTENSION clinic_sync DROP FUNCTION clinic_sync.feed(text, int)',
+	'ALTER FUNCTION clinic_sync.feed(text, int) RENAME TO feed_before', <<'END',
+	CREATE FUNCTION clinic_sync.feed(after text, max_rows int)
+		RETURNS TABLE (batch bigint, cursor varchar, created_at text, seq bigint, event text, relation text,
+			operation text, key text, data text, origin text)
+		LANGUAGE sql STABLE SECURITY DEFINER AS 'SELECT * FROM clinic_sync.feed_before($1, $2)'
+END
+	'GRANT EXECUTE ON FUNCTION clinic_sync.feed(text, int) TO clinic_relay';
+pay($silent);
+arrives('after an upgrade that changed what feed() returns', 10);
+unlike($relay->process->output, qr/ (?:warning|error): /, 'which the relay does not even mention');
 $clinic->caches_equal('all rows in the end');
 done_testing();

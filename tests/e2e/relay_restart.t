@@ -48,7 +48,7 @@ $clinic->cut_batch;
 $relay->kill9;
 $relay->start;
 $device->start;
-$clinic->caches_equal('a device that was away catches up from the log');
+$clinic->caches_equal('a device that was away goes on from its cursor');
 is(snapshots(), 1, 'all without another snapshot');
 is_deeply(synced('payments'), [1], 'the resume is logged with its rows');
 
