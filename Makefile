@@ -39,6 +39,7 @@ PQ_LIBS = $(shell pkg-config --libs libpq)
 WS_CFLAGS = $(shell pkg-config --cflags libwebsockets)
 WS_LIBS = -lwebsockets -lssl -lcrypto
 JSON_LIBS = -ljansson
+YAJL_LIBS = -lyajl
 SQLITE_LIBS = -lsqlite3
 
 COMMON_SRC := $(wildcard common/*.c)
@@ -86,7 +87,7 @@ $(RELAY): $(RELAY_OBJ) $(COMMON_OBJ)
 
 $(CACHE): $(CLI_OBJ) $(LIB_A)
 	@mkdir -p $(@D)
-	$(call say,LD)$(CC) $(SANITIZE) $(LDFLAGS) $(CLI_OBJ) $(LIB_A) $(WS_LIBS) $(JSON_LIBS) $(SQLITE_LIBS) -lm -o $@
+	$(call say,LD)$(CC) $(SANITIZE) $(LDFLAGS) $(CLI_OBJ) $(LIB_A) $(WS_LIBS) $(JSON_LIBS) $(YAJL_LIBS) $(SQLITE_LIBS) -lm -o $@
 
 $(LIB_A): $(CACHE_OBJ) $(COMMON_OBJ)
 	@mkdir -p $(@D)
@@ -94,7 +95,7 @@ $(LIB_A): $(CACHE_OBJ) $(COMMON_OBJ)
 
 $(LIB_SO): $(CACHE_OBJ) $(COMMON_OBJ)
 	@mkdir -p $(@D)
-	$(call say,LD)$(CC) $(SANITIZE) $(LDFLAGS) -shared -Wl,-soname,$(@F) $^ $(JSON_LIBS) $(SQLITE_LIBS) -lcrypto -lm -o $@
+	$(call say,LD)$(CC) $(SANITIZE) $(LDFLAGS) -shared -Wl,-soname,$(@F) $^ $(JSON_LIBS) $(YAJL_LIBS) $(SQLITE_LIBS) -lcrypto -lm -o $@
 	@ln -sf $(@F) $(BUILD)/lib/libclinic_cache.so
 
 # ---- the rest, one file per subject -----------------------------------------

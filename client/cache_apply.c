@@ -17,12 +17,11 @@
 struct applying {
 	struct clinic_cache *c;
 	struct cached_table *t;
-	const json_t *key;
-	const json_t *data;
+	const struct wire_change *change;
 	bool slow;
 	bool *unique;
-	uint16_t *columns;     /* delivered columns in the order of data … */
-	const json_t **values; /* … and their values */
+	uint16_t *columns;                /* delivered columns in the order of data … */
+	const struct wire_value **values; /* … and their values */
 	size_t column_count;
 	struct cs_error *err;
 };
@@ -57,7 +56,7 @@ static cs_status run_by_key(struct applying *a, statement_kind kind, bool temp, 
 	cs_status st = statement_get(a->c, a->t, kind, temp, NULL, 0, &stmt, a->err);
 
 	if (st == CS_OK)
-		st = bind_key(stmt, 1, a->t->schema, a->key, &a->c->scratch, a->err);
+		st = bind_key(stmt, 1, a->t->schema, &a->change->key, &a->c->scratch, a->err);
 	return st == CS_OK ? step(a, stmt, changed) : st;
 }
 
@@ -77,34 +76,54 @@ static cs_status pull_row(struct applying *a)
 
 static cs_status name_key(struct applying *a)
 {
-	return key_text(a->t->schema, a->key, &a->c->key, a->err);
+	return key_text(a->t->schema, &a->change->key, &a->c->key, a->err);
+}
+
+/* Columns come in the server's order, so the next one is the first guess. */
+static int find_column(const struct schema *s, const struct wire_field *field, size_t guess)
+{
+	for (size_t i = 0; i < s->column_count; i++) {
+		size_t at = (guess + i) % s->column_count;
+
+		if (wire_is(field->name, field->name_len, s->columns[at].name))
+			return (int)at;
+	}
+	return -1;
+}
+
+static bool is_taken(const struct applying *a, int column)
+{
+	for (size_t i = 0; i < a->column_count; i++)
+		if (a->columns[i] == column)
+			return true;
+	return false;
 }
 
 /* Take data apart; with_key: an insert, which must bring every column. */
 static cs_status take_columns(struct applying *a, bool with_key)
 {
 	const struct schema *s = a->t->schema;
-	const char *name;
-	json_t *value;
+	const struct wire_object *data = &a->change->data;
 	size_t at = 0;
 
-	if (!json_is_object(a->data))
+	if (!data->there)
 		return cs_fail(a->err, CS_ERR_PROTOCOL, "table %s: a change has no data", s->table);
 	a->column_count = 0;
-	json_object_foreach((json_t *)a->data, name, value)
-	{
-		int found = (int)at;
+	for (size_t i = 0; i < data->count; i++) {
+		const struct wire_field *field = &data->fields[i];
+		int found = find_column(s, field, at);
 
-		/* columns come in the server's order, so the next one is the first guess */
-		if (at >= s->column_count || strcmp(s->columns[at].name, name) != 0)
-			found = schema_find(s, name);
 		if (found < 0)
 			return diverged(a, "a change names a column that the cache does not know");
-		at = (size_t)found + 1;
 		if (!with_key && s->columns[found].key_position >= 0)
 			continue;
+		if ((size_t)found < at && is_taken(a, found))
+			return cs_fail(a->err, CS_ERR_PROTOCOL,
+				       "table %s: a change names a column twice", s->table);
+		if ((size_t)found >= at)
+			at = (size_t)found + 1;
 		a->columns[a->column_count] = (uint16_t)found;
-		a->values[a->column_count] = value;
+		a->values[a->column_count] = &field->value;
 		a->column_count++;
 	}
 	if (with_key && a->column_count != s->column_count)
@@ -130,6 +149,14 @@ static cs_status bind_columns(struct applying *a, sqlite3_stmt *stmt, bool *all_
 	return CS_OK;
 }
 
+static cs_status keep_text(struct applying *a, const char *column, const struct wire_value *value)
+{
+	dynbuf_reset(&a->c->scratch);
+	if (!dynbuf_add(&a->c->scratch, value->text, value->len))
+		return cs_fail(a->err, CS_ERR_NOMEM, "out of memory");
+	return side_keep_exact(a->c, a->t, a->c->key.data, column, a->c->scratch.data, a->err);
+}
+
 /* After bind_columns(): what is left in values is not exact. */
 static cs_status keep_exact(struct applying *a, bool forget_first)
 {
@@ -138,8 +165,7 @@ static cs_status keep_exact(struct applying *a, bool forget_first)
 		cs_status st = CS_OK;
 
 		if (a->values[i])
-			st = side_keep_exact(a->c, a->t, a->c->key.data, column,
-					     json_string_value(a->values[i]), a->err);
+			st = keep_text(a, column, a->values[i]);
 		else if (forget_first)
 			st = side_forget_exact(a->c, a->t, a->c->key.data, column, a->err);
 		if (st != CS_OK)
@@ -200,8 +226,8 @@ static cs_status apply_update(struct applying *a)
 	if (st == CS_OK)
 		st = bind_columns(a, stmt, &all_exact);
 	if (st == CS_OK)
-		st = bind_key(stmt, (int)a->column_count + 1, a->t->schema, a->key, &a->c->scratch,
-			      a->err);
+		st = bind_key(stmt, (int)a->column_count + 1, a->t->schema, &a->change->key,
+			      &a->c->scratch, a->err);
 	if (st == CS_OK)
 		st = step(a, stmt, &changed);
 	if (st == CS_OK && changed == 0)
@@ -245,7 +271,7 @@ static cs_status apply_put(struct applying *a)
 {
 	cs_status st;
 
-	if (!json_is_null(a->data))
+	if (!a->change->data_is_null)
 		return apply_row(a);
 	st = remove_row(a, NULL);
 	return st == CS_OK ? forget_row(a) : st;
@@ -285,7 +311,8 @@ static cs_status apply_truncate(struct applying *a)
 static cs_status apply_schema(struct applying *a)
 {
 	struct schema *s = NULL;
-	cs_status st = schema_parse(a->data, &s, a->err);
+	const struct wire_object *data = &a->change->data;
+	cs_status st = schema_parse_text(data->json, data->json_len, &s, a->err);
 
 	if (st == CS_OK && strcmp(s->table, a->t->schema->table) != 0)
 		st = cs_fail(a->err, CS_ERR_PROTOCOL, "a schema change names another table");
@@ -325,7 +352,7 @@ static cs_status run_operation(struct applying *a, cs_status (*apply)(struct app
 	cs_status st;
 
 	a->columns = malloc(most * sizeof(*a->columns));
-	a->values = malloc(most * sizeof(*a->values));
+	a->values = malloc(most * sizeof(a->values[0]));
 	if (a->columns && a->values)
 		st = apply(a);
 	else
@@ -335,31 +362,29 @@ static cs_status run_operation(struct applying *a, cs_status (*apply)(struct app
 	return st;
 }
 
-cs_status apply_change(struct clinic_cache *c, const json_t *change, bool slow, bool *unique,
-		       struct cs_error *err)
+cs_status apply_change(struct clinic_cache *c, const struct wire_change *change, bool slow,
+		       bool *unique, struct cs_error *err)
 {
-	const char *table = json_string_value(json_object_get(change, "table"));
-	const char *operation = json_string_value(json_object_get(change, "operation"));
+	const struct wire_value *operation = &change->operation;
 	struct applying a = {
 		.c = c,
-		.key = json_object_get(change, "key"),
-		.data = json_object_get(change, "data"),
+		.change = change,
 		.slow = slow,
 		.unique = unique,
 		.err = err,
 	};
 
-	if (!table || !operation)
+	if (change->table.form != WIRE_STRING || operation->form != WIRE_STRING)
 		return cs_fail(err, CS_ERR_PROTOCOL, "a change has no table or no operation");
-	a.t = tables_find(&c->tables, table);
+	a.t = tables_find(&c->tables, change->table.text, change->table.len);
 	if (!a.t)
 		return cs_fail(err, CS_ERR_DIVERGED,
 			       "a change is for a table that is not in the cache");
 	a.t->touched = true;
 	for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++) {
-		if (strcmp(operations[i].name, operation) != 0)
+		if (!wire_is(operation->text, operation->len, operations[i].name))
 			continue;
-		if (operations[i].keyed && !json_is_object(a.key))
+		if (operations[i].keyed && !change->key.there)
 			return cs_fail(err, CS_ERR_PROTOCOL, "table %s: a change has no key",
 				       a.t->schema->table);
 		return run_operation(&a, operations[i].apply);

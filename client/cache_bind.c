@@ -1,42 +1,14 @@
-/* JSON values of the wire into SQLite parameters and key texts. */
+/* Values of the wire into SQLite parameters and key texts. */
 #include "cache_internal.h"
 
-#include <stdio.h>
 #include <string.h>
 
-cs_status wire_value_take(const json_t *value, struct wire_value *out, struct cs_error *err)
-{
-	switch (value ? json_typeof(value) : JSON_OBJECT) {
-	case JSON_NULL:
-		out->text = NULL;
-		out->len = 0;
-		return CS_OK;
-	case JSON_STRING:
-		out->text = json_string_value(value);
-		out->len = json_string_length(value);
-		return CS_OK;
-	case JSON_TRUE:
-	case JSON_FALSE:
-		out->text = json_is_true(value) ? "true" : "false";
-		out->len = strlen(out->text);
-		return CS_OK;
-	case JSON_INTEGER:
-		out->len = (size_t)snprintf(out->digits, sizeof(out->digits),
-					    "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-		out->text = out->digits;
-		return CS_OK;
-	default:
-		return cs_fail(err, CS_ERR_PROTOCOL,
-			       "a value is neither text, boolean, integer nor null");
-	}
-}
-
 /* Literals without quotes only where the protocol writes them; otherwise they are not canonical. */
-static bool form_fits(const struct schema_column *column, const json_t *value)
+static bool form_fits(const struct schema_column *column, const struct wire_value *value)
 {
-	if (json_is_boolean(value))
+	if (value->form == WIRE_BOOLEAN)
 		return column->class == CLASS_BOOLEAN;
-	if (json_is_integer(value))
+	if (value->form == WIRE_NUMBER)
 		return column->class == CLASS_INTEGER;
 	return true;
 }
@@ -62,18 +34,19 @@ static int bind_decided(sqlite3_stmt *stmt, int parameter, const struct bound_va
 }
 
 cs_status bind_value(sqlite3_stmt *stmt, int parameter, const struct schema_column *column,
-		     const json_t *value, struct dynbuf *scratch, bool *exact, struct cs_error *err)
+		     const struct wire_value *value, struct dynbuf *scratch, bool *exact,
+		     struct cs_error *err)
 {
-	struct wire_value wire;
 	struct bound_value bound = {.kind = BIND_NULL, .exact = true};
-	cs_status st = wire_value_take(value, &wire, err);
 
 	*exact = true;
-	if (st != CS_OK)
-		return st;
-	if (wire.text) {
+	if (value->form == WIRE_OTHER || value->form == WIRE_ABSENT)
+		return cs_fail(err, CS_ERR_PROTOCOL,
+			       "column %s: a value is neither text, boolean, integer nor null",
+			       column->name);
+	if (value->form != WIRE_NULL) {
 		if (!form_fits(column, value) ||
-		    !value_decide(column, wire.text, wire.len, scratch, &bound))
+		    !value_decide(column, value->text, value->len, scratch, &bound))
 			return cs_fail(err, CS_ERR_PROTOCOL,
 				       "column %s: a value is no canonical text of its class",
 				       column->name);
@@ -87,16 +60,16 @@ cs_status bind_value(sqlite3_stmt *stmt, int parameter, const struct schema_colu
 	return CS_OK;
 }
 
-cs_status bind_key(sqlite3_stmt *stmt, int parameter, const struct schema *s, const json_t *key,
-		   struct dynbuf *scratch, struct cs_error *err)
+cs_status bind_key(sqlite3_stmt *stmt, int parameter, const struct schema *s,
+		   const struct wire_object *key, struct dynbuf *scratch, struct cs_error *err)
 {
 	bool exact;
 
-	if (json_object_size(key) != s->key_count)
+	if (key->count != s->key_count)
 		return cs_fail(err, CS_ERR_PROTOCOL, "table %s: a key has other columns", s->table);
 	for (size_t i = 0; i < s->key_count; i++) {
 		const struct schema_column *column = &s->columns[s->key[i]];
-		const json_t *value = json_object_get(key, column->name);
+		const struct wire_value *value = wire_object_get(key, i, column->name);
 		cs_status st;
 
 		if (!value)
@@ -109,22 +82,22 @@ cs_status bind_key(sqlite3_stmt *stmt, int parameter, const struct schema *s, co
 	return CS_OK;
 }
 
-cs_status key_text(const struct schema *s, const json_t *key, struct dynbuf *out,
+cs_status key_text(const struct schema *s, const struct wire_object *key, struct dynbuf *out,
 		   struct cs_error *err)
 {
-	struct wire_value wire;
-
 	dynbuf_reset(out);
 	for (size_t i = 0; i < s->key_count; i++) {
 		const struct schema_column *column = &s->columns[s->key[i]];
-		cs_status st = wire_value_take(json_object_get(key, column->name), &wire, err);
+		const struct wire_value *value = wire_object_get(key, i, column->name);
 
-		if (st != CS_OK)
-			return st;
+		if (!value || value->form == WIRE_OTHER)
+			return cs_fail(err, CS_ERR_PROTOCOL, "table %s: a key has other columns",
+				       s->table);
 		dynbuf_adds(out, i ? "," : "{");
 		dynbuf_add_json(out, column->name, strlen(column->name));
 		dynbuf_adds(out, ":");
-		value_add_json(out, column, wire.text, wire.len);
+		value_add_json(out, column, value->form == WIRE_NULL ? NULL : value->text,
+			       value->len);
 	}
 	if (!dynbuf_adds(out, "}"))
 		return cs_fail(err, CS_ERR_NOMEM, "out of memory");

@@ -80,7 +80,7 @@ static cs_status scan_begin(struct scan *s, const char *table)
 
 	dynbuf_init(&s->text, CACHE_MESSAGE_BYTES_MOST);
 	dynbuf_init(&s->key, CACHE_MESSAGE_BYTES_MOST);
-	s->t = tables_find(&s->v->tables, table);
+	s->t = tables_find(&s->v->tables, table, strlen(table));
 	if (!s->t)
 		return cs_fail(s->err, CS_ERR_CONFIG, "the file does not sync that table");
 	s->hash = row_hash_new();

@@ -39,45 +39,78 @@ static void note_table(const char **tables, size_t *count, const char *table)
 	tables[(*count)++] = table;
 }
 
-static void tell_change(struct clinic_cache *c, const json_t *change, const struct cached_table *t)
+/* The texts of an event end with NUL: copies, one behind the other in b. */
+static size_t add_text(struct dynbuf *b, const struct wire_value *value)
 {
-	const char *type = json_string_value(json_object_get(change, "event"));
-	const json_t *key = json_object_get(change, "key");
-	bool keyed = json_is_object(key) && key_text(t->schema, key, &c->key, NULL) == CS_OK;
+	size_t at = b->len;
 
+	dynbuf_add(b, value->text, value->form == WIRE_STRING ? value->len : 0);
+	dynbuf_add(b, "", 1);
+	return at;
+}
+
+static const char *text_or_null(const struct dynbuf *b, size_t at, const struct wire_value *value)
+{
+	return value->form == WIRE_STRING ? b->data + at : NULL;
+}
+
+static void tell_change(struct clinic_cache *c, const struct wire_change *change,
+			const struct cached_table *t)
+{
+	struct dynbuf *texts = &c->scratch;
+	size_t type, operation, origin;
+	bool keyed = change->key.there && key_text(t->schema, &change->key, &c->key, NULL) == CS_OK;
+
+	dynbuf_reset(texts);
+	type = add_text(texts, &change->event);
+	operation = add_text(texts, &change->operation);
+	origin = add_text(texts, &change->origin);
+	if (texts->failed)
+		return;
 	tell(c, &(struct clinic_cache_event){
-			.type = type ? type : t->schema->event,
+			.type = change->event.form == WIRE_STRING ? texts->data + type
+								  : t->schema->event,
 			.table = t->schema->table,
-			.operation = json_string_value(json_object_get(change, "operation")),
+			.operation = text_or_null(texts, operation, &change->operation),
 			.key = keyed ? c->key.data : NULL,
-			.origin = json_string_value(json_object_get(change, "origin")),
+			.origin = text_or_null(texts, origin, &change->origin),
 			.cursor = cursor_or_null(c),
 			.rows = -1,
 		});
+}
+
+struct telling {
+	struct clinic_cache *c;
+	const char **tables;
+	size_t *count;
+};
+
+static cs_status tell_one(void *context, const struct wire_change *change, struct cs_error *err)
+{
+	struct telling *telling = context;
+	const struct cached_table *t =
+		tables_find(&telling->c->tables, change->table.text, change->table.len);
+
+	(void)err;
+	if (t) {
+		tell_change(telling->c, change, t);
+		note_table(telling->tables, telling->count, t->schema->table);
+	}
+	return CS_OK;
 }
 
 /* Every change; notes the tables in the order they come. */
 static void tell_changes(struct clinic_cache *c, struct frame_source *source, const char **tables,
 			 size_t *count)
 {
-	const json_t *message;
+	struct telling telling = {c, tables, count};
+	const char *message;
+	size_t len;
 
 	source_rewind(source);
-	while (source_next(source, &message, NULL) == CS_OK && message) {
-		const json_t *change;
-		size_t i;
-
-		json_array_foreach(json_object_get(message, "changes"), i, change)
-		{
-			struct cached_table *t = tables_find(
-				&c->tables, json_string_value(json_object_get(change, "table")));
-
-			if (!t)
-				continue;
-			tell_change(c, change, t);
-			note_table(tables, count, t->schema->table);
-		}
-	}
+	while (source_next(source, &message, &len, NULL) == CS_OK && message)
+		if (changes_read(message, len, tell_one, &telling, NULL) != CS_OK)
+			return;
 }
 
 void event_frame(struct clinic_cache *c, struct frame_source *source)
@@ -111,7 +144,8 @@ void event_snapshot(struct clinic_cache *c)
 	}
 	while (sqlite3_step(stmt) == SQLITE_ROW) {
 		struct cached_table *t =
-			tables_find(&c->tables, (const char *)sqlite3_column_text(stmt, 0));
+			tables_find(&c->tables, (const char *)sqlite3_column_text(stmt, 0),
+				    (size_t)sqlite3_column_bytes(stmt, 0));
 		int64_t rows = sqlite3_column_int64(stmt, 1);
 
 		if (!t)

@@ -7,37 +7,37 @@
  */
 #include "cache_internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 void source_rewind(struct frame_source *s)
 {
-	json_decref(s->held);
-	s->held = NULL;
-	s->given = false;
+	s->next = 0;
 	if (s->stage)
 		stage_rewind(s->stage);
 }
 
-cs_status source_next(struct frame_source *s, const json_t **out, struct cs_error *err)
+cs_status source_next(struct frame_source *s, const char **out, size_t *len, struct cs_error *err)
 {
-	cs_status st;
+	cs_status st = CS_OK;
 
 	*out = NULL;
-	if (!s->stage) {
-		if (!s->given)
-			*out = s->single;
-		s->given = true;
-		return CS_OK;
+	*len = 0;
+	if (s->stage) {
+		free(s->held);
+		st = stage_next(s->stage, &s->held, len, err);
+		*out = s->held;
+	} else if (s->next < s->count) {
+		*out = s->frames[s->next].bytes;
+		*len = s->frames[s->next].len;
+		s->next++;
 	}
-	json_decref(s->held);
-	st = stage_next(s->stage, &s->held, err);
-	*out = s->held;
 	return st;
 }
 
 void source_done(struct frame_source *s)
 {
-	json_decref(s->held);
+	free(s->held);
 	s->held = NULL;
 }
 
@@ -48,28 +48,34 @@ cs_status cache_reload(struct clinic_cache *c, struct cs_error *err)
 	return tables_load(c->db, &c->tables, err);
 }
 
+struct applying_all {
+	struct clinic_cache *c;
+	bool slow;
+	bool *unique;
+};
+
+static cs_status apply_one(void *context, const struct wire_change *change, struct cs_error *err)
+{
+	struct applying_all *a = context;
+
+	return apply_change(a->c, change, a->slow, a->unique, err);
+}
+
 static cs_status apply_all(struct clinic_cache *c, struct frame_source *source, bool slow,
 			   bool *unique, struct cs_error *err)
 {
-	const json_t *message;
+	struct applying_all all = {c, slow, unique};
+	const char *message;
+	size_t len;
 	cs_status st;
 
 	for (size_t i = 0; i < c->tables.count; i++)
 		c->tables.items[i]->touched = false;
 	source_rewind(source);
-	while ((st = source_next(source, &message, err)) == CS_OK && message) {
-		const json_t *changes = json_object_get(message, "changes");
-		const json_t *change;
-		size_t i;
-
-		if (!json_is_array(changes))
-			return cs_fail(err, CS_ERR_PROTOCOL, "a frame has no changes");
-		json_array_foreach(changes, i, change)
-		{
-			st = apply_change(c, change, slow, unique, err);
-			if (st != CS_OK)
-				return st;
-		}
+	while ((st = source_next(source, &message, &len, err)) == CS_OK && message) {
+		st = changes_read(message, len, apply_one, &all, err);
+		if (st != CS_OK)
+			return st;
 	}
 	return st;
 }
@@ -192,7 +198,8 @@ cs_status frame_apply(struct clinic_cache *c, struct frame_source *source, const
 	if (st != CS_OK)
 		return st;
 	st = apply_all(c, source, false, &unique, err);
-	if (st == CS_AGAIN && unique)
+	/* one of several is found, and has its slow form, when they are done one by one */
+	if (st == CS_AGAIN && unique && source->count <= 1)
 		st = apply_slowly(c, source, err);
 	if (st == CS_OK)
 		st = make_due_indexes(c, err);

@@ -17,6 +17,7 @@
 
 #include <jansson.h>
 #include <sqlite3.h>
+#include <string.h>
 
 #include "backoff.h"
 #include "clinic_cache.h"
@@ -32,6 +33,8 @@
 #define CACHE_STATEMENTS_MOST 64
 #define CACHE_BUSY_TIMEOUT_MS 10000
 #define CACHE_OUTGOING_MOST 4
+#define CACHE_HOLD_FRAMES_MOST 1000
+#define CACHE_HOLD_BYTES_MOST ((size_t)4 << 20)
 
 /* ---- a synced table --------------------------------------------------------------------- */
 
@@ -71,6 +74,22 @@ struct statement {
 	uint16_t *columns; /* positions in the schema, in the order they are bound */
 	sqlite3_stmt *stmt;
 	uint64_t used_at;
+};
+
+/* ---- frames that wait to be applied together; cache_hold.c ------------------------------- */
+
+struct waiting_frame {
+	const char *bytes; /* the message */
+	size_t len;
+	char to[CURSOR_TEXT_BYTES];
+	char time[CURSOR_TEXT_BYTES]; /* empty: it says none */
+};
+
+struct frame_hold {
+	struct waiting_frame *frames; /* CACHE_HOLD_FRAMES_MOST; NULL: none so far */
+	char **copies;                /* their bytes, owned */
+	size_t count;
+	size_t bytes;
 };
 
 /* ---- the handle ------------------------------------------------------------------------- */
@@ -127,6 +146,7 @@ struct clinic_cache {
 	struct backoff link_backoff;
 	struct backoff fetch_backoff;
 	struct stage *stage;
+	struct frame_hold hold;
 	char *outgoing[CACHE_OUTGOING_MOST];
 	size_t outgoing_count;
 	char *sending; /* what next_frame() gave out last */
@@ -198,7 +218,7 @@ void meta_new_device_id(char *out);
 cs_status tables_load(sqlite3 *db, struct table_set *out, struct cs_error *err) CS_CHECKED;
 void tables_free(struct table_set *set);
 void table_free(struct cached_table *t);
-struct cached_table *tables_find(const struct table_set *set, const char *name);
+struct cached_table *tables_find(const struct table_set *set, const char *name, size_t len);
 /* Look at the file's own columns of the table again. */
 cs_status table_read_local(sqlite3 *db, struct cached_table *t, struct cs_error *err) CS_CHECKED;
 /* Add the columns of schema that the table in main (or its twin in temp) lacks, empty. */
@@ -220,32 +240,77 @@ cs_status statement_get(struct clinic_cache *c, const struct cached_table *t, st
 			struct cs_error *err) CS_CHECKED;
 void statements_clear(struct clinic_cache *c);
 
+/* ---- changes as they come: cache_change.c -------------------------------------------------- */
+
+typedef enum {
+	WIRE_ABSENT,
+	WIRE_NULL,
+	WIRE_STRING,
+	WIRE_BOOLEAN,
+	WIRE_NUMBER,
+	WIRE_OTHER, /* an object or array */
+} wire_form;
+
+/* A value of the wire. Its text is not ended by a NUL and lives as long as the change. */
+struct wire_value {
+	wire_form form;
+	const char *text;
+	size_t len;
+};
+
+struct wire_field {
+	const char *name;
+	size_t name_len;
+	struct wire_value value;
+};
+
+struct wire_object {
+	bool there;
+	struct wire_field *fields; /* in the order of the message; names may repeat */
+	size_t count;
+	size_t room;
+	const char *json; /* its own text */
+	size_t json_len;
+};
+
+struct wire_change {
+	struct wire_value event, table, operation, origin;
+	struct wire_object key, data;
+	bool data_is_null; /* it says null, which is not the same as nothing */
+};
+
+typedef cs_status change_reader_fn(void *context, const struct wire_change *change,
+				   struct cs_error *err);
+/* Call on_change for every change of the message until one fails. */
+cs_status changes_read(const char *message, size_t len, change_reader_fn *on_change, void *context,
+		       struct cs_error *err) CS_CHECKED;
+/* The value of a field, looked for from position guess on; NULL: it is not there. */
+const struct wire_value *wire_object_get(const struct wire_object *o, size_t guess,
+					 const char *name);
+static inline bool wire_is(const char *text, size_t len, const char *word)
+{
+	return strncmp(word, text, len) == 0 && word[len] == '\0';
+}
+
 /* ---- values: cache_bind.c --------------------------------------------------------------- */
 
-/* A value of the wire, taken apart; text is borrowed from the JSON or from digits. */
-struct wire_value {
-	const char *text; /* NULL: null */
-	size_t len;
-	char digits[24];
-};
-cs_status wire_value_take(const json_t *value, struct wire_value *out,
-			  struct cs_error *err) CS_CHECKED;
-/* Bind value; *exact false if the text must be kept beside it. */
+/* Bind value; *exact false if the text must be kept beside it. The text must outlive the step. */
 cs_status bind_value(sqlite3_stmt *stmt, int parameter, const struct schema_column *column,
-		     const json_t *value, struct dynbuf *scratch, bool *exact,
+		     const struct wire_value *value, struct dynbuf *scratch, bool *exact,
 		     struct cs_error *err) CS_CHECKED;
 /* Bind the key columns, from parameter on, and check that the object has just these. */
-cs_status bind_key(sqlite3_stmt *stmt, int parameter, const struct schema *s, const json_t *key,
-		   struct dynbuf *scratch, struct cs_error *err) CS_CHECKED;
+cs_status bind_key(sqlite3_stmt *stmt, int parameter, const struct schema *s,
+		   const struct wire_object *key, struct dynbuf *scratch,
+		   struct cs_error *err) CS_CHECKED;
 /* The key object's text as the wire writes it. */
-cs_status key_text(const struct schema *s, const json_t *key, struct dynbuf *out,
+cs_status key_text(const struct schema *s, const struct wire_object *key, struct dynbuf *out,
 		   struct cs_error *err) CS_CHECKED;
 
 /* ---- changes and frames: cache_apply.c, cache_side.c, cache_frame.c, cache_stage.c ------- */
 
 /* Apply one change object to main, or in the slow form to the temporary twins. */
-cs_status apply_change(struct clinic_cache *c, const json_t *change, bool slow, bool *unique,
-		       struct cs_error *err) CS_CHECKED;
+cs_status apply_change(struct clinic_cache *c, const struct wire_change *change, bool slow,
+		       bool *unique, struct cs_error *err) CS_CHECKED;
 /* Slow form: make the twin of t; put all twins' rows back and drop them. */
 cs_status slow_move_table(struct clinic_cache *c, struct cached_table *t,
 			  struct cs_error *err) CS_CHECKED;
@@ -264,21 +329,36 @@ cs_status side_keep_oversize(struct clinic_cache *c, struct cached_table *t, con
 cs_status side_is_oversize(struct clinic_cache *c, struct cached_table *t, const char *key,
 			   bool *out, struct cs_error *err) CS_CHECKED;
 
-/* The messages of a frame: one object, or the staged parts one after the other. */
+/* The messages of a transaction: waiting frames, or the staged parts of one. */
 struct frame_source {
-	const json_t *single;
-	struct stage *stage;
-	json_t *held; /* the part in hand */
-	bool given;
+	const struct waiting_frame *frames;
+	size_t count;
+	size_t next;
+	struct stage *stage; /* then frames is NULL */
+	char *held;          /* the staged part in hand */
 };
 void source_rewind(struct frame_source *s);
-/* *out NULL at the end; borrowed until the next call. */
-cs_status source_next(struct frame_source *s, const json_t **out, struct cs_error *err) CS_CHECKED;
+/* The next message. *out NULL at the end; borrowed until the next call. */
+cs_status source_next(struct frame_source *s, const char **out, size_t *len,
+		      struct cs_error *err) CS_CHECKED;
 void source_done(struct frame_source *s);
 
 /* One transaction: the changes and the cursor. Tells the events afterwards. */
 cs_status frame_apply(struct clinic_cache *c, struct frame_source *source, const char *from,
 		      const char *to, const char *time, struct cs_error *err) CS_CHECKED;
+/* Frames that follow each other and the cursor, in one transaction. */
+cs_status waiting_apply(struct clinic_cache *c, const struct waiting_frame *frames, size_t count,
+			struct cs_error *err) CS_CHECKED;
+/* Keep a copy of a frame that continues hold_cursor(); there is room if the hold is not full. */
+cs_status hold_add(struct clinic_cache *c, const struct waiting_frame *frame,
+		   struct cs_error *err) CS_CHECKED;
+bool hold_is_full(const struct clinic_cache *c);
+/* The cursor behind all that is held, or the file's. */
+const char *hold_cursor(const struct clinic_cache *c);
+/* Apply what is held; afterwards, and after hold_clear(), nothing is. */
+cs_status hold_apply(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
+void hold_clear(struct clinic_cache *c);
+void hold_free(struct clinic_cache *c);
 /* A heartbeat that moves the cursor. */
 cs_status frame_move_cursor(struct clinic_cache *c, const char *from, const char *to,
 			    const char *time, struct cs_error *err) CS_CHECKED;
@@ -293,7 +373,7 @@ cs_status stage_add(struct stage *s, const void *bytes, size_t len,
 		    struct cs_error *err) CS_CHECKED;
 void stage_rewind(struct stage *s);
 /* The next message, or *out NULL at the end; owned by the caller. */
-cs_status stage_next(struct stage *s, json_t **out, struct cs_error *err) CS_CHECKED;
+cs_status stage_next(struct stage *s, char **out, size_t *len, struct cs_error *err) CS_CHECKED;
 void stage_close(struct stage *s);
 /* What the parts have in common; set by cache_protocol.c. */
 struct stage_label {

@@ -326,6 +326,7 @@ void clinic_cache_close(struct clinic_cache *c)
 	is_cache = c->cursor[0] != '\0';
 	cache_close_file(c);
 	stage_close(c->stage);
+	hold_free(c);
 	names_free(c->wanted, c->wanted_count);
 	for (size_t i = 0; i < c->outgoing_count; i++)
 		free(c->outgoing[i]);

@@ -15,6 +15,7 @@ struct incoming {
 	const json_t *message;
 	const void *bytes;
 	size_t len;
+	bool ahead; /* more messages wait behind it */
 	struct cs_error *err;
 };
 
@@ -111,11 +112,81 @@ static cs_status stage_part(struct incoming *in, const char *from, const char *t
 	return stage_add(c->stage, in->bytes, in->len, in->err);
 }
 
-static cs_status file_still_there(struct incoming *in)
+static cs_status file_still_there(struct clinic_cache *c, struct cs_error *err)
 {
-	if (!cache_file_moved(in->c) && in->c->db)
+	if (!cache_file_moved(c) && c->db)
 		return CS_OK;
-	return cs_fail(in->err, CS_ERR_STORE, "the cache file was moved or deleted");
+	return cs_fail(err, CS_ERR_STORE, "the cache file was moved or deleted");
+}
+
+static void applied(struct clinic_cache *c)
+{
+	backoff_reset(&c->link_backoff);
+	backoff_reset(&c->fetch_backoff);
+}
+
+/* Bring what was held into the file. */
+static cs_status apply_held(struct clinic_cache *c, struct cs_error *err)
+{
+	cs_status st;
+
+	if (c->hold.count == 0)
+		return CS_OK;
+	st = file_still_there(c, err);
+	if (st == CS_OK)
+		st = hold_apply(c, err);
+	if (st == CS_OK)
+		applied(c);
+	return st;
+}
+
+/* A part of a batch; the last one brings all of it into the file. */
+static cs_status take_part(struct incoming *in, const char *from, const char *to)
+{
+	struct clinic_cache *c = in->c;
+	struct frame_source source = {.count = 1};
+	bool last = true;
+	cs_status st = apply_held(c, in->err);
+
+	if (st == CS_OK)
+		st = file_still_there(c, in->err);
+	if (st == CS_OK)
+		st = stage_part(in, from, to, &last);
+	if (st != CS_OK || !last)
+		return st;
+	source.stage = c->stage;
+	st = frame_apply(c, &source, from, to, text_of(in, "time"), in->err);
+	source_done(&source);
+	stage_close(c->stage);
+	c->stage = NULL;
+	if (st == CS_OK)
+		applied(c);
+	return st;
+}
+
+/* A whole frame: into the file at once, or together with those behind it. */
+static cs_status take_frame(struct incoming *in, const char *to)
+{
+	struct clinic_cache *c = in->c;
+	struct waiting_frame frame = {.bytes = in->bytes, .len = in->len};
+	const char *time = text_of(in, "time");
+	cs_status st;
+
+	strcpy(frame.to, to);
+	if (time && strlen(time) < sizeof(frame.time))
+		strcpy(frame.time, time);
+	if (in->ahead || c->hold.count) {
+		st = hold_add(c, &frame, in->err);
+		if (st == CS_OK && (!in->ahead || hold_is_full(c)))
+			st = apply_held(c, in->err);
+		return st;
+	}
+	st = file_still_there(c, in->err);
+	if (st == CS_OK)
+		st = waiting_apply(c, &frame, 1, in->err);
+	if (st == CS_OK)
+		applied(c);
+	return st;
 }
 
 static cs_status on_database_change(struct incoming *in)
@@ -123,35 +194,19 @@ static cs_status on_database_change(struct incoming *in)
 	struct clinic_cache *c = in->c;
 	const char *from = cursor_of(in, "from");
 	const char *to = cursor_of(in, "to");
-	struct frame_source source = {.single = in->message};
-	bool last = true;
-	cs_status st = CS_OK;
 
 	if (c->link != LINK_READY)
 		return cs_fail(in->err, CS_ERR_PROTOCOL, "a frame comes out of turn");
 	if (!from || !to || !json_is_array(json_object_get(in->message, "changes")))
 		return cs_fail(in->err, CS_ERR_PROTOCOL, "a frame is of the wrong form");
-	if (strcmp(from, c->cursor) != 0)
+	if (strcmp(from, hold_cursor(c)) != 0)
 		return cs_fail(in->err, CS_ERR_PROTOCOL, "a frame does not continue the cursor");
-	st = file_still_there(in);
-	if (st == CS_OK && json_object_get(in->message, "part")) {
-		st = stage_part(in, from, to, &last);
-		source.stage = c->stage;
-	} else if (c->stage) {
-		st = cs_fail(in->err, CS_ERR_PROTOCOL,
-			     "a frame comes between the parts of a batch");
-	}
-	if (st != CS_OK || !last)
-		return st;
-	st = frame_apply(c, &source, from, to, text_of(in, "time"), in->err);
-	source_done(&source);
-	stage_close(c->stage);
-	c->stage = NULL;
-	if (st != CS_OK)
-		return st;
-	backoff_reset(&c->link_backoff);
-	backoff_reset(&c->fetch_backoff);
-	return CS_OK;
+	if (json_object_get(in->message, "part"))
+		return take_part(in, from, to);
+	if (c->stage)
+		return cs_fail(in->err, CS_ERR_PROTOCOL,
+			       "a frame comes between the parts of a batch");
+	return take_frame(in, to);
 }
 
 static cs_status on_heartbeat(struct incoming *in)
@@ -173,7 +228,7 @@ static cs_status on_heartbeat(struct incoming *in)
 		if (c->stage)
 			return cs_fail(in->err, CS_ERR_PROTOCOL,
 				       "the cursor moves between the parts of a batch");
-		st = file_still_there(in);
+		st = file_still_there(c, in->err);
 		if (st == CS_OK)
 			st = frame_move_cursor(c, from, to, text_of(in, "time"), in->err);
 	}
@@ -235,12 +290,18 @@ static const struct {
 static cs_status dispatch(struct incoming *in)
 {
 	const char *type = text_of(in, "type");
+	cs_status st = CS_OK;
 
 	if (!type)
 		return cs_fail(in->err, CS_ERR_PROTOCOL, "a message has no type");
-	for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++)
-		if (strcmp(messages[i].type, type) == 0)
-			return messages[i].handle(in);
+	for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++) {
+		if (strcmp(messages[i].type, type) != 0)
+			continue;
+		/* all else speaks of the file as it is after the frames before it */
+		if (messages[i].handle != on_database_change)
+			st = apply_held(in->c, in->err);
+		return st == CS_OK ? messages[i].handle(in) : st;
+	}
 	return CS_OK; /* from a newer relay; the protocol says: ignore */
 }
 
@@ -250,6 +311,7 @@ static clinic_cache_status break_link(struct clinic_cache *c, uint64_t now_ms,
 {
 	c->link = LINK_BROKEN;
 	c->level = false;
+	hold_clear(c);
 	stage_close(c->stage);
 	c->stage = NULL;
 	if (err->status == CS_ERR_DIVERGED)
@@ -258,23 +320,24 @@ static clinic_cache_status break_link(struct clinic_cache *c, uint64_t now_ms,
 	return cache_result(c, err);
 }
 
-/* A part of a batch waits unread until the last one is there. */
+/* Changes wait unread until they are applied. */
 static json_t *parse(const void *bytes, size_t len)
 {
 	json_t *envelope = envelope_parse(bytes, len);
+	const char *type = json_string_value(json_object_get(envelope, "type"));
 
-	if (json_object_get(envelope, "part"))
+	if (type && strcmp(type, "database_change") == 0)
 		return envelope;
 	json_decref(envelope);
 	/* the parser's own error text would quote the message */
 	return json_loadb(bytes, len, JSON_REJECT_DUPLICATES, NULL);
 }
 
-clinic_cache_status clinic_cache_receive(struct clinic_cache *c, uint64_t now_ms, const void *bytes,
-					 size_t len)
+static clinic_cache_status receive(struct clinic_cache *c, uint64_t now_ms, const void *bytes,
+				   size_t len, bool ahead)
 {
 	struct cs_error err = {0};
-	struct incoming in = {.c = c, .bytes = bytes, .len = len, .err = &err};
+	struct incoming in = {.c = c, .bytes = bytes, .len = len, .ahead = ahead, .err = &err};
 	json_t *message = NULL;
 	cs_status st;
 
@@ -301,4 +364,30 @@ clinic_cache_status clinic_cache_receive(struct clinic_cache *c, uint64_t now_ms
 	if (c->stopped)
 		return CLINIC_CACHE_ERR_REFUSED;
 	return st == CS_OK ? CLINIC_CACHE_OK : break_link(c, now_ms, &err);
+}
+
+clinic_cache_status clinic_cache_receive(struct clinic_cache *c, uint64_t now_ms, const void *bytes,
+					 size_t len)
+{
+	return receive(c, now_ms, bytes, len, false);
+}
+
+clinic_cache_status clinic_cache_receive_ahead(struct clinic_cache *c, uint64_t now_ms,
+					       const void *bytes, size_t len)
+{
+	return receive(c, now_ms, bytes, len, true);
+}
+
+bool clinic_cache_holds(const struct clinic_cache *c)
+{
+	return c->hold.count > 0;
+}
+
+clinic_cache_status clinic_cache_apply_held(struct clinic_cache *c, uint64_t now_ms)
+{
+	struct cs_error err = {0};
+
+	if (apply_held(c, &err) != CS_OK)
+		return break_link(c, now_ms, &err);
+	return CLINIC_CACHE_OK;
 }

@@ -154,6 +154,8 @@ void clinic_cache_disconnected(struct clinic_cache *c, uint64_t now_ms, int clos
 			       const char *reason)
 {
 	drop_outgoing(c);
+	/* they come again */
+	hold_clear(c);
 	stage_close(c->stage);
 	c->stage = NULL;
 	c->level = false;
@@ -194,7 +196,7 @@ bool clinic_cache_is_stopped(const struct clinic_cache *c)
 
 bool clinic_cache_is_level(const struct clinic_cache *c)
 {
-	return c->level && c->link == LINK_READY;
+	return c->level && c->link == LINK_READY && c->hold.count == 0;
 }
 
 /* ---- the snapshot ----------------------------------------------------------------------- */

@@ -118,28 +118,28 @@ static bool read_all(const struct stage *s, void *bytes, size_t len)
 	return true;
 }
 
-cs_status stage_next(struct stage *s, json_t **out, struct cs_error *err)
+cs_status stage_next(struct stage *s, char **out, size_t *out_len, struct cs_error *err)
 {
 	uint64_t len;
 	char *bytes;
-	cs_status st = CS_OK;
 
 	*out = NULL;
 	if (s->read_at == s->size)
 		return CS_OK;
 	if (!read_all(s, &len, sizeof(len)) || len > CACHE_MESSAGE_BYTES_MOST)
 		return cs_fail(err, CS_ERR_STORE, "cannot read a staged batch");
-	bytes = malloc(len + 1);
+	bytes = malloc(len ? len : 1);
 	if (!bytes)
 		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
 	s->read_at += sizeof(len);
-	if (!read_all(s, bytes, len))
-		st = cs_fail(err, CS_ERR_STORE, "cannot read a staged batch");
-	else if (!(*out = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, NULL)))
-		st = cs_fail(err, CS_ERR_PROTOCOL, "a part of a batch is no JSON object");
+	if (!read_all(s, bytes, len)) {
+		free(bytes);
+		return cs_fail(err, CS_ERR_STORE, "cannot read a staged batch");
+	}
 	s->read_at += len;
-	free(bytes);
-	return st;
+	*out = bytes;
+	*out_len = len;
+	return CS_OK;
 }
 
 struct stage_label *stage_label(struct stage *s)

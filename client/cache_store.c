@@ -51,13 +51,15 @@ static cs_status configure(sqlite3 *db, bool writes, struct cs_error *err)
 		return store_fail(db, "configure the connection", err);
 	if (!writes)
 		return CS_OK;
-	return store_exec(db,
-			  "PRAGMA journal_mode = WAL;"
-			  "PRAGMA synchronous = FULL;"
-			  "PRAGMA journal_size_limit = 67108864;" /* after a giant frame */
-			  "PRAGMA cache_size = -16384;"
-			  "PRAGMA temp_store = FILE",
-			  err);
+	return store_exec(
+		db,
+		"PRAGMA journal_mode = WAL;"
+		"PRAGMA synchronous = FULL;"
+		"PRAGMA wal_autocheckpoint = 4000;"     /* not after each commit of a backlog */
+		"PRAGMA journal_size_limit = 67108864;" /* after a giant frame */
+		"PRAGMA cache_size = -16384;"
+		"PRAGMA temp_store = FILE",
+		err);
 }
 
 cs_status store_open(const char *path, int flags, sqlite3 **out, struct cs_error *err)

@@ -30,10 +30,10 @@ void tables_free(struct table_set *set)
 	set->count = 0;
 }
 
-struct cached_table *tables_find(const struct table_set *set, const char *name)
+struct cached_table *tables_find(const struct table_set *set, const char *name, size_t len)
 {
 	for (size_t i = 0; i < set->count; i++)
-		if (strcmp(set->items[i]->schema->table, name) == 0)
+		if (wire_is(name, len, set->items[i]->schema->table))
 			return set->items[i];
 	return NULL;
 }

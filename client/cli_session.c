@@ -19,6 +19,7 @@
 
 #define CLOSE_NORMAL 1000
 #define CLOSE_PROTOCOL_ERROR 4400
+#define HOLD_MOST_MS 100 /* so long may a frame wait for others to be applied with */
 
 struct cli_session {
 	struct link_loop *loop;
@@ -29,6 +30,7 @@ struct cli_session {
 	struct link_http *http; /* NULL: no download runs */
 	bool ws_ended;
 	bool http_ended;
+	uint64_t held_since; /* when the first of the frames that are held came */
 	struct cli_progress progress;
 	char trouble[700];
 };
@@ -44,12 +46,11 @@ static void ws_opened(void *context)
 	link_ws_want_write(s->ws);
 }
 
-static void ws_message(void *context, const char *bytes, size_t len)
+/* The library had a message. */
+static void answer(struct cli_session *s, clinic_cache_status status)
 {
-	struct cli_session *s = context;
-	clinic_cache_status status =
-		clinic_cache_receive(s->cache, clock_monotonic_ms(), bytes, len);
-
+	if (!s->ws)
+		return;
 	if (status == CLINIC_CACHE_OK) {
 		link_ws_want_write(s->ws);
 		return;
@@ -59,6 +60,24 @@ static void ws_message(void *context, const char *bytes, size_t len)
 		link_ws_close(s->ws, CLOSE_PROTOCOL_ERROR, "protocol error");
 	else if (status != CLINIC_CACHE_ERR_REFUSED)
 		link_ws_close(s->ws, CLOSE_NORMAL, "the cache cannot go on");
+}
+
+static void ws_message(void *context, const char *bytes, size_t len)
+{
+	struct cli_session *s = context;
+
+	if (!clinic_cache_holds(s->cache))
+		s->held_since = clock_monotonic_ms();
+	answer(s, clinic_cache_receive_ahead(s->cache, clock_monotonic_ms(), bytes, len));
+}
+
+/* While the socket has more, what came already waits for it. */
+static void apply_held(struct cli_session *s)
+{
+	if (!clinic_cache_holds(s->cache) ||
+	    (link_ws_more_waits(s->ws) && clock_monotonic_ms() < s->held_since + HOLD_MOST_MS))
+		return;
+	answer(s, clinic_cache_apply_held(s->cache, clock_monotonic_ms()));
 }
 
 static const char *ws_next_frame(void *context, size_t *len)
@@ -196,6 +215,7 @@ void cli_session_step(struct cli_session *s, uint32_t wait_ms)
 	if (cli_session_is_stopped(s))
 		return;
 	link_loop_step(s->loop, wait_ms);
+	apply_held(s);
 	/* last, so that the caller sees what time alone decides (level, stopped) without delay */
 	if (!clinic_cache_tick(s->cache, clock_monotonic_ms()) && s->ws)
 		link_ws_close(s->ws, CLOSE_NORMAL, "the link was silent too long");

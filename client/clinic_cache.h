@@ -68,7 +68,7 @@ CLINIC_CACHE_API const char *clinic_cache_status_name(clinic_cache_status status
  * type is one of the event names of the change (billing_change_immediate,
  * patient_data_change_immediate, user_data_change_immediate,
  * data_change_immediate, or the server's own), or
- *   ui_refresh_requested   once per frame; tables lists what changed
+ *   ui_refresh_requested   once per transaction; tables lists what changed
  *   table_sync_completed   a table arrived whole (table, rows)
  *   full_sync_completed    a snapshot was applied (rows, cursor)
  *   sync_error             detail says what; sync goes on or stops by status
@@ -144,6 +144,19 @@ CLINIC_CACHE_API void clinic_cache_disconnected(struct clinic_cache *c, uint64_t
 CLINIC_CACHE_API clinic_cache_status clinic_cache_receive(struct clinic_cache *c, uint64_t now_ms,
 							  const void *bytes,
 							  size_t len) CLINIC_CACHE_CHECKED;
+/*
+ * The same for a driver that knows more bytes to wait behind this message:
+ * frames may be held back and then be applied together, in one transaction,
+ * which is many times faster for a device that was away. What is held (a few
+ * megabytes at most) is applied by the next clinic_cache_receive() or by
+ * clinic_cache_apply_held(); a driver calls that when nothing waits any more.
+ */
+CLINIC_CACHE_API clinic_cache_status clinic_cache_receive_ahead(struct clinic_cache *c,
+								uint64_t now_ms, const void *bytes,
+								size_t len) CLINIC_CACHE_CHECKED;
+CLINIC_CACHE_API bool clinic_cache_holds(const struct clinic_cache *c);
+CLINIC_CACHE_API clinic_cache_status clinic_cache_apply_held(struct clinic_cache *c,
+							     uint64_t now_ms) CLINIC_CACHE_CHECKED;
 /* The next message to send, or NULL; valid until the next call on the handle. */
 CLINIC_CACHE_API const char *clinic_cache_next_frame(struct clinic_cache *c, size_t *len);
 /* Anything arrived at all (a ping too): the link is alive. */

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "clock.h"
 #include "dynbuf.h"
@@ -288,6 +289,14 @@ void link_ws_goodbye(struct link_ws *ws)
 bool link_ws_is_open(const struct link_ws *ws)
 {
 	return ws && ws->open;
+}
+
+bool link_ws_more_waits(const struct link_ws *ws)
+{
+	int waiting = 0;
+
+	return link_ws_is_open(ws) && ws->wsi &&
+	       ioctl(lws_get_socket_fd(ws->wsi), FIONREAD, &waiting) == 0 && waiting > 0;
 }
 
 void link_ws_free(struct link_ws *ws)

@@ -43,6 +43,8 @@ void link_ws_close(struct link_ws *ws, int code, const char *reason);
 /* The same with the normal code, and serve the loop until it is done; NULL is fine. */
 void link_ws_goodbye(struct link_ws *ws);
 bool link_ws_is_open(const struct link_ws *ws);
+/* Bytes wait in the socket: the next step of the loop brings them. */
+bool link_ws_more_waits(const struct link_ws *ws);
 /* Ends the link at once if it still lives; NULL is fine. */
 void link_ws_free(struct link_ws *ws);
 

@@ -69,7 +69,7 @@ check-unit: | $(CHECK_DIR)
 objects_of = $(if $(filter relay_%,$(1)),$(filter-out %/main.o,$(RELAY_OBJ)) $(COMMON_OBJ)) \
 	$(if $(filter client_%,$(1)),$(filter-out %/main.o,$(CLI_OBJ)) $(CACHE_OBJ) $(COMMON_OBJ)) \
 	$(if $(filter common_%,$(1)),$(COMMON_OBJ))
-TEST_LIBS = $(PQ_LIBS) $(WS_LIBS) $(JSON_LIBS) $(SQLITE_LIBS) -lm
+TEST_LIBS = $(PQ_LIBS) $(WS_LIBS) $(JSON_LIBS) $(YAJL_LIBS) $(SQLITE_LIBS) -lm
 
 .SECONDEXPANSION:
 

@@ -24,7 +24,7 @@ for my $name (qw(link.h app.c)) {
 	close($out);
 }
 my $output = qx{cc -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -I'$dir' -I'$root/client' -o '$dir/app' '$dir/app.c' \\
-	'$root/tests/e2e/app_link.c' '$build/lib/libclinic_cache.a' -lsqlite3 -ljansson -lcrypto -lm 2>&1};
+	'$root/tests/e2e/app_link.c' '$build/lib/libclinic_cache.a' -lsqlite3 -ljansson -lyajl -lcrypto -lm 2>&1};
 is($?, 0, 'it compiles without a warning') or BAIL_OUT($output);
 
 my $db = DBI->connect("dbi:SQLite:dbname=$dir/snapshot", '', '', {RaiseError => 1});

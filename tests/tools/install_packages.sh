@@ -106,7 +106,7 @@ check_by_hand()
 	for program in gcc make perl curl sqlite3 pg_config pkg-config; do
 		command -v "$program" > /dev/null || absent+=" $program"
 	done
-	for module in libpq libwebsockets libuv jansson sqlite3 openssl; do
+	for module in libpq libwebsockets libuv jansson yajl sqlite3 openssl; do
 		pkg-config --exists "$module" 2> /dev/null || absent+=" $module(headers)"
 	done
 	[ -z "$absent" ] || { say "missing:$absent"; exit 1; }

@@ -250,6 +250,7 @@ check 'libwebsockets.h only in relay/ws_* and client/link_*' \
 	only_in 'libwebsockets\.h' '^relay/ws_|^client/link_'
 check 'sqlite3.h only in client/cache_* and relay/sqlite_*' \
 	only_in 'sqlite3\.h' '^client/cache_|^relay/sqlite_'
+check 'yajl only in client/cache_change.c' only_in 'yajl/' '^client/cache_change\.c'
 check 'includes go downward' upward_includes
 check 'server version conditions only in extension/compat.h' version_conditions
 check 'no file is longer than 700 lines' long_files

@@ -5,6 +5,10 @@
 #include <sys/resource.h>
 
 #define ALL_PEOPLE "SELECT id, login, score, seen FROM people ORDER BY id"
+#define FRAME(changes)                                                                             \
+	"{\"type\":\"database_change\",\"from\":\"" C1 "\",\"to\":\"" C2                           \
+	"\",\"changes\":[" changes "]}"
+#define PUT_P1 "{\"table\":\"people\",\"operation\":\"put\",\"key\":{\"id\":\"p1\"},\"data\":null}"
 
 static void applies_every_operation(void **state)
 {
@@ -395,6 +399,28 @@ static void refuses_what_is_no_message(void **state)
 		"{\"type\":\"database_change\",\"from\":\"" C1 "\",\"to\":\"" C2 "\",\"changes\":["
 		"{\"table\":\"people\",\"operation\":\"update\",\"key\":{\"id\":\"p1\"},"
 		"\"data\":{\"seen\":[]}}]}",
+		FRAME("{\"table\":\"people\",\"operation\":\"update\",\"key\":{\"id\":\"p1\"},"
+		      "\"data\":{\"login\":\"a\",\"login\":\"b\"}}"),
+		FRAME("{\"table\":\"people\",\"operation\":\"delete\",\"key\":{\"id\":\"p1\"},"
+		      "\"key\":{\"id\":\"p2\"}}"),
+		FRAME("{\"table\":\"people\",\"operation\":\"delete\",\"key\":{\"id\":\"p1\","
+		      "\"id\":\"p1\"}}"),
+		FRAME("{\"table\":\"people\",\"operation\":\"update\",\"key\":{\"id\":\"p1\"},"
+		      "\"data\":{\"login\":\"a\\u0000b\"}}"),
+		FRAME("{\"table\":\"people\",\"operation\":\"update\",\"key\":{\"id\":\"p1\"},"
+		      "\"data\":{\"login\":\"\xff\"}}"),
+		FRAME("{\"table\":\"people\",\"operation\":\"update\",\"key\":{\"id\":\"p1\"},"
+		      "\"data\":{\"seen\":1}}"),
+		FRAME("{\"table\":\"bills\",\"operation\":\"delete\",\"key\":{\"id\":1.0}}"),
+		FRAME("{\"table\":\"people\",\"operation\":\"put\",\"key\":{\"id\":\"p1\"}}"),
+		FRAME("{\"table\":\"people\",\"operation\":\"schema\",\"data\":null}"),
+		FRAME("[]"),
+		FRAME("1"),
+		FRAME(PUT_P1 "," PUT_P1 " 1"),
+		FRAME(PUT_P1 "]],\"more\":[["),
+		"{\"type\":\"database_change\",\"from\":\"" C1 "\",\"to\":\"" C2
+		"\",\"changes\":[],"
+		"\"changes\":[]}",
 	};
 	struct fixture *f = *state;
 
@@ -407,6 +433,28 @@ static void refuses_what_is_no_message(void **state)
 		become_ready(f);
 	}
 	assert_int_equal(say(f, "{\"type\":\"from_a_newer_relay\"}"), CLINIC_CACHE_OK);
+}
+
+/* Whatever form JSON gives a text, and wherever a member stands. */
+static void reads_any_form_of_json(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(
+		say(f, "{ \"changes\" : [ { \"more\":[{\"data\":{\"id\":[1]}}], \"data\" : {"
+		       " \"seen\": true, \"login\": \"a\\\"\\u00e9\\ud83d\\ude00\\n\", \"score\":"
+		       " \"1.5\", \"\\u0069d\": \"p\\u0033\" },\n\"key\":{\"id\":\"p\\u0033\"},"
+		       "\"operation\":\"inse\\u0072t\",\"table\":\"peopl\\u0065\"},"
+		       "{\"table\":\"people\",\"operation\":\"delete\",\"key\":{\"id\":\"p2\"}}],"
+		       "\"type\":\"database_change\",\"to\":\"" C2 "\",\"from\":\"" C1 "\"}"),
+		CLINIC_CACHE_OK);
+	assert_string_equal(query(f->path, ALL_PEOPLE),
+			    "p1|ann|1.5|1\np3|a\"\xc3\xa9\xf0\x9f\x98\x80\n|1.5|1");
+	assert_string_equal(f->events, "patient_data_change_immediate people insert"
+				       " {\"id\":\"p3\"}\n"
+				       "patient_data_change_immediate people delete"
+				       " {\"id\":\"p2\"}\n"
+				       "ui_refresh_requested - - -\n");
 }
 
 int main(void)
@@ -436,6 +484,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(notices_a_file_that_is_gone, setup_ready, teardown),
 		cmocka_unit_test_setup_teardown(survives_a_full_disk, setup_ready, teardown),
 		cmocka_unit_test_setup_teardown(refuses_what_is_no_message, setup_ready, teardown),
+		cmocka_unit_test_setup_teardown(reads_any_form_of_json, setup_ready, teardown),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
