@@ -6,6 +6,7 @@
 #   make bench-compare  the last run beside bench/results.jsonl: what moved beyond noise
 #   make bench-smoke    does every case work? no figures, under a minute
 #   make bench-keep     the last full run becomes bench/results.jsonl and the tables of the docs
+#   make bench-docs     only those tables, from bench/results.jsonl
 #
 # Lines of results go to stdout and to build/bench-results.jsonl, one JSON
 # object a figure. Load generators are C, one program a file in bench/src.
@@ -42,8 +43,11 @@ bench-compare:
 bench-keep:
 	@perl bench/keep.pl $(BENCH_RESULTS)
 
+bench-docs:
+	@perl bench/keep.pl --docs
+
 bench-%: bench-programs
 	$(run_cases) --scale $(SCALE) $*
 	@perl bench/compare.pl $(BENCH_RESULTS)
 
-.PHONY: bench bench-quick bench-smoke bench-compare bench-keep bench-generators bench-programs
+.PHONY: bench bench-quick bench-smoke bench-compare bench-keep bench-docs bench-generators bench-programs

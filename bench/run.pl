@@ -32,9 +32,10 @@ my ($version) = `@{[$ENV{PG_CONFIG} // 'pg_config']} --version` =~ /(\S+(?: \S+)
 my ($memory) = slurp('/proc/meminfo') =~ /^MemTotal:\s+(\d+)/;
 my ($os) = slurp('/etc/os-release') =~ /^PRETTY_NAME="?([^"\n]*)/m;
 my $cores = () = slurp('/proc/cpuinfo') =~ /^processor/mg;
+my ($cpu) = slurp('/proc/cpuinfo') =~ /^model name\s*:\s*(.*)/m;
 unlink $ENV{BENCH_RESULTS} if $ENV{BENCH_RESULTS};
 emit(figure => 'machine', value => $cores, unit => 'cores', rounds => 1, better => 'higher',
-	memory_mb => int($memory / 1024), os => $os // $system, kernel => $release,
+	cpu => $cpu, memory_mb => int($memory / 1024), os => $os // $system, kernel => $release,
 	postgresql => $version, scale => $scale, date => strftime('%Y-%m-%d', gmtime));
 
 my @failed;

@@ -95,7 +95,7 @@ check-fuzz: | $(CHECK_DIR)
 
 # ---- end to end ---------------------------------------------------------------
 
-check-e2e: all tools asan | $(CHECK_DIR)
+check-e2e: all tools asan bench-programs | $(CHECK_DIR)
 	@CLINIC_BUILD=$(BUILD)/asan CLINIC_PLAIN_BUILD=$(BUILD) PG_CONFIG=$(PG_CONFIG) \
 		$(call run_tap,e2e) --jobs 2 $(E2E_TESTS)
 

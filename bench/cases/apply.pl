@@ -19,7 +19,7 @@ use DBI;
 use File::Copy qw(copy);
 use JSON::PP;
 use Bench qw(emit note paired pick spread ratio_to);
-use ClinicTest qw(now);
+use ClinicTest qw(now wait_for);
 
 my $changes = pick(100_000, 100_000, 400);
 my $per_transaction = 100;
@@ -59,6 +59,8 @@ for my $transaction (1 .. $changes / $per_transaction) {
 	$dbh->commit;
 }
 my $missed = $clinic->cut_batch;
+wait_for('the relay to have all of it', sub {
+	$relay->get('/metrics')->{content} =~ /^clinic_relay_batch (\d+)$/m && $1 >= $missed }, 60);
 note("$changes changes, up to batch $missed");
 
 # ---- by the product --------------------------------------------------------------

@@ -144,12 +144,11 @@ sub add {
 # The session that a relay would have: it LISTENs and reads what comes.
 sub listen {
 	my ($self, $system, $dbname) = @_;
-	my @channels = $system =~ /worker|commit/ ? qw(data_change_immediate billing_change_immediate)
-		: 'writers';
+	my $channel = $system =~ /worker|commit/ ? 'clinic_sync' : 'writers';
 	my $log = "$self->{clinic}{dir}/$system.listener";
 	my $dsn = $self->{clinic}{cluster}->dsn(dbname => $dbname);
 	my $listener = ClinicTest::Process->start("listener of $system", log => $log, argv => [
-		ClinicTest::build() . '/bench/listener', $dsn, @channels]);
+		ClinicTest::build() . '/bench/listener', $dsn, $channel]);
 	$listener->wait_output(qr/listening/);
 	return;
 }
