@@ -4,8 +4,8 @@
  *
  * Rows of a batch are wanted in the order of seq.  Only their places are kept
  * and sorted, 16 bytes each, and the rows fetched by them: a row may be as
- * large as max_row_bytes.  Of a batch with more rows than CS_LOG_WINDOW the
- * first ones are taken, then the next, by another scan.
+ * large as max_row_bytes.  If there are more than maintenance_work_mem has room
+ * for, the first ones are taken, then the next, by another scan.
  */
 #include "postgres.h"
 
@@ -91,6 +91,13 @@ note_place(CsLogSegment *segment, TupleTableSlot *row, void *arg)
 	return true;
 }
 
+/* Half of the memory: while they are collected there are up to twice as many. */
+static int64
+places_that_fit(void)
+{
+	return (int64) maintenance_work_mem * 1024 / 2 / sizeof(CsLogPlace);
+}
+
 bool
 cs_log_collect(CsLogReader *reader, const CsBatch *batch, const CsSnapshot *before, int64 after,
 			   int64 most, CsLogPlaces *places)
@@ -99,7 +106,7 @@ cs_log_collect(CsLogReader *reader, const CsBatch *batch, const CsSnapshot *befo
 	CsXidRange *ranges = cs_xid_ranges(before, batch->snapshot, &nranges);
 
 	*places = (CsLogPlaces){.after = after,
-							.most = Max(Min(most, CS_LOG_WINDOW), 1),
+							.most = Max(Min(most, places_that_fit()), 1),
 							.bound = PG_INT64_MAX,
 							.allocated = 1};
 	places->places = palloc(sizeof(CsLogPlace));

@@ -9,9 +9,6 @@
 
 #include "batch_log.h"
 
-/* Rows of a batch whose places are known at once; twice as many while they are collected. */
-#define CS_LOG_WINDOW (2 * 1024 * 1024)
-
 /* Where a log row is. */
 typedef struct CsLogPlace
 {
@@ -37,8 +34,9 @@ typedef struct CsLogPlaces
 } CsLogPlaces;
 
 /*
- * The first rows of a batch with a seq above `after`, at most `most` of them;
- * before is the preceding batch's snapshot.  False if a segment is gone.
+ * The first rows of a batch with a seq above `after`, at most `most` of them
+ * and as many as maintenance_work_mem has room for; before is the preceding
+ * batch's snapshot.  False if a segment is gone.
  */
 extern bool cs_log_collect(CsLogReader *reader, const CsBatch *batch, const CsSnapshot *before,
 						   int64 after, int64 most, CsLogPlaces *places);

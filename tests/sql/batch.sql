@@ -1,5 +1,5 @@
 -- make_batch() and the readers. Every statement is its own transaction, as a relay's are.
-SELECT plan(66);
+SELECT plan(69);
 
 CREATE TABLE payments (id int PRIMARY KEY, amount numeric(12,2), note text);
 SELECT is(clinic_sync.current_cursor(), NULL, 'no cursor before the first batch');
@@ -141,5 +141,25 @@ DO $$ BEGIN
 END $$;
 SELECT is((SELECT count(*) || ' ' || sum((key::json ->> 'id')::int) FROM clinic_sync.feed(:'before_dead', 5000)), '4140 110978800',
 	'many batches, between rows that were rolled back') FROM generate_series(1, 3);
+
+-- more rows than there is memory to sort them in; two transactions side by side
+SELECT clinic_sync.current_cursor() AS before_many \gset
+CREATE EXTENSION dblink;
+SELECT dblink_connect('side', format('host=%s port=%s dbname=%s user=%s', current_setting('unix_socket_directories'), current_setting('port'), current_database(), current_user)) AS connected \gset
+SELECT dblink_exec('side', 'BEGIN') AS done \gset
+BEGIN;
+INSERT INTO bills SELECT n FROM generate_series(-40000, -20001) n;
+SELECT dblink_exec('side', 'INSERT INTO bills SELECT n FROM generate_series(-80000, -40001) n') AS done \gset
+INSERT INTO bills SELECT n FROM generate_series(-20000, -1) n;
+COMMIT;
+SELECT dblink_exec('side', 'COMMIT') AS done \gset
+SELECT batch AS many FROM clinic_sync.make_batch() \gset
+SET maintenance_work_mem = '1MB';
+SELECT is((SELECT count(*) || ' ' || count(DISTINCT key) || ' ' || bool_and(up) FROM (SELECT key, seq > lag(seq, 1, 0::bigint) OVER () AS up
+	FROM clinic_sync.batch_changes(:many)) x), '80000 80000 true', 'a large batch in order, piece by piece');
+SELECT is((SELECT count(*) || ' ' || count(DISTINCT key) FROM clinic_sync.changes(:'before_many')), '80000 80000', 'by changes(), too');
+SELECT is((SELECT count(*) FROM clinic_sync.batch_changes(:many, (SELECT seq FROM clinic_sync.batch_changes(:many) OFFSET 19999 LIMIT 1), 50000)),
+	50000::bigint, 'and a page that is larger than memory');
+RESET maintenance_work_mem;
 
 SELECT * FROM finish();
