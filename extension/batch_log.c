@@ -3,8 +3,9 @@
  *		Finding the log rows of a batch.
  *
  * Every segment has an index on xid; a batch's ranges of transactions are
- * scanned in it, so what is read is what the batch holds, however long an open
- * transaction has been writing.
+ * scanned in it, so what is read is what the batch holds (and what else is on
+ * the same pages, see batch_pages.c), however long an open transaction has been
+ * writing.
  *
  * Locks on segments stay until the transaction's end, so that none is pruned
  * between two answers of one transaction.
@@ -13,11 +14,9 @@
 
 #include "access/genam.h"
 #include "access/relation.h"
-#include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
@@ -173,41 +172,6 @@ cs_log_reader_segment(CsLogReader *reader, int32 id)
 		reader->segments = lappend(reader->segments, segment);
 	MemoryContextSwitchTo(caller);
 	return segment;
-}
-
-static bool
-visit_range(CsLogSegment *segment, CsXidRange range, CsLogVisit visit, void *arg)
-{
-	ScanKeyData keys[2];
-
-	ScanKeyInit(&keys[0], 1, BTGreaterEqualStrategyNumber, F_XID8GE,
-				FullTransactionIdGetDatum(range.lo));
-	ScanKeyInit(&keys[1], 1, BTLessStrategyNumber, F_XID8LT, FullTransactionIdGetDatum(range.hi));
-	index_rescan(segment->scan, keys, 2, NULL, 0);
-	while (index_getnext_slot(segment->scan, ForwardScanDirection, segment->slot))
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (!visit(segment, segment->slot, arg))
-			return false;
-	}
-	return true;
-}
-
-/*
- * An index scan makes memory of its own on the way, which lives as long as the
- * scan: as long as the reader.
- */
-bool
-cs_log_visit(CsLogSegment *segment, const CsXidRange *ranges, int nranges, CsLogVisit visit,
-			 void *arg)
-{
-	MemoryContext caller = MemoryContextSwitchTo(segment->context);
-	bool all = true;
-
-	for (int i = 0; i < nranges && all; i++)
-		all = visit_range(segment, ranges[i], visit, arg);
-	MemoryContextSwitchTo(caller);
-	return all;
 }
 
 /*

@@ -63,8 +63,9 @@ extern void cs_log_reader_end(CsLogReader *reader);
 extern CsLogSegment *cs_log_reader_segment(CsLogReader *reader, int32 id);
 
 /*
- * Call visit, in the reader's memory context, for every row of these
- * transactions in a segment, in no order that matters, until it returns false.
+ * batch_pages.c: call visit, in the reader's memory context, for every row
+ * of these transactions in a segment, in no order that matters, until it
+ * returns false.
  */
 typedef bool (*CsLogVisit)(CsLogSegment *segment, TupleTableSlot *row, void *arg);
 extern bool cs_log_visit(CsLogSegment *segment, const CsXidRange *ranges, int nranges,

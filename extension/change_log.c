@@ -28,6 +28,7 @@
 
 #include "change_log.h"
 #include "compat.h"
+#include "log_row.h"
 #include "notify.h"
 #include "own_tables.h"
 #include "publication_cache.h"
@@ -80,7 +81,7 @@ cs_log_append(int32 publication, CsOp op, text *key, text *data)
 	isnull[LOG_DATA] = (data == NULL);
 	isnull[LOG_ORIGIN] = true;
 
-	cs_own_insert(table, values, isnull, segment.indexes, segment.nindexes);
+	cs_log_row_insert(table, &segment, values, isnull);
 	table_close(table, NoLock);
 }
 

@@ -30,6 +30,7 @@ enum
 	LOG_XID,
 	LOG_PUBLICATION,
 	LOG_OP,
+	LOG_HEAD,
 	LOG_KEY,
 	LOG_DATA,
 	LOG_ORIGIN,
@@ -52,7 +53,8 @@ typedef struct CsSegment
 {
 	int32 id;
 	Oid table;
-	int nindexes;
+	Oid head_index; /* on xid, of heads only, see log_row.c; InvalidOid: somebody has dropped it */
+	int nindexes;   /* others, which somebody has made */
 	Oid indexes[CS_SEGMENT_MAX_INDEXES];
 } CsSegment;
 

@@ -15,6 +15,7 @@
 #include "change_log.h"
 #include "compat.h"
 #include "guc.h"
+#include "log_row.h"
 #include "notify.h"
 #include "publication_cache.h"
 #include "worker.h"
@@ -45,6 +46,7 @@ _PG_init(void)
 	cs_guc_init();
 	CacheRegisterRelcacheCallback(on_relcache_invalidation, (Datum) 0);
 	cs_segment_init();
+	cs_log_row_init();
 	cs_log_limit_init();
 	cs_notify_init();
 	cs_worker_init();

@@ -19,12 +19,16 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/index.h"
+#include "catalog/pg_index.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 
 #include "change_log.h"
@@ -71,12 +75,44 @@ read_current_id(void)
 	return id;
 }
 
+/* Ours is the partial one. */
+static bool
+is_head_index(Oid index_oid)
+{
+	Relation index = index_open(index_oid, AccessShareLock);
+	bool result = index->rd_index->indkey.values[0] == LOG_XID + 1 &&
+				  !heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+
+	index_close(index, AccessShareLock);
+	return result;
+}
+
+static void
+read_indexes(Relation table)
+{
+	List *indexes = RelationGetIndexList(table);
+	ListCell *cell;
+
+	current.head_index = InvalidOid;
+	current.nindexes = 0;
+	foreach (cell, indexes)
+	{
+		if (is_head_index(lfirst_oid(cell)))
+		{
+			current.head_index = lfirst_oid(cell);
+			continue;
+		}
+		if (current.nindexes == CS_SEGMENT_MAX_INDEXES)
+			elog(ERROR, "too many indexes on a segment of the change log");
+		current.indexes[current.nindexes++] = lfirst_oid(cell);
+	}
+	list_free(indexes);
+}
+
 static void
 read_current(void)
 {
 	Relation table;
-	List *indexes;
-	ListCell *cell;
 
 	/* an invalidation that arrives while we read clears it again */
 	current_is_valid = true;
@@ -92,15 +128,7 @@ read_current(void)
 	}
 
 	table = table_open(current.table, AccessShareLock);
-	indexes = RelationGetIndexList(table);
-	current.nindexes = 0;
-	foreach (cell, indexes)
-	{
-		if (current.nindexes == CS_SEGMENT_MAX_INDEXES)
-			elog(ERROR, "too many indexes on a segment of the change log");
-		current.indexes[current.nindexes++] = lfirst_oid(cell);
-	}
-	list_free(indexes);
+	read_indexes(table);
 	table_close(table, AccessShareLock);
 }
 

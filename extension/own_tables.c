@@ -70,9 +70,12 @@ cs_own_value(CsOwnScan *scan, HeapTuple row, const char *column, bool *isnull)
 	return heap_getattr(row, attnum, RelationGetDescr(scan->table), isnull);
 }
 
-/* The indexes are plain btrees: no expressions, no predicates, not unique. */
-static void
-insert_index_entry(Relation table, Oid index_oid, HeapTuple tuple, Datum *values, bool *isnull)
+/*
+ * The indexes are plain btrees: no expressions, not unique.  The caller looks
+ * at predicates.
+ */
+void
+cs_own_index_insert(Relation table, Oid index_oid, HeapTuple tuple, Datum *values, bool *isnull)
 {
 	Relation index = index_open(index_oid, RowExclusiveLock);
 	Datum key_values[INDEX_MAX_KEYS];
@@ -97,6 +100,6 @@ cs_own_insert(Relation table, Datum *values, bool *isnull, const Oid *indexes, i
 
 	simple_heap_insert(table, tuple);
 	for (int i = 0; i < nindexes; i++)
-		insert_index_entry(table, indexes[i], tuple, values, isnull);
+		cs_own_index_insert(table, indexes[i], tuple, values, isnull);
 	heap_freetuple(tuple);
 }

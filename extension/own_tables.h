@@ -28,6 +28,10 @@ extern void cs_own_scan_end(CsOwnScan *scan);
 /* Value of a column, by name. */
 extern Datum cs_own_value(CsOwnScan *scan, HeapTuple row, const char *column, bool *isnull);
 
+/* Insert the entry of a row that was inserted, values as they are in the row. */
+extern void cs_own_index_insert(Relation table, Oid index_oid, HeapTuple tuple, Datum *values,
+								bool *isnull);
+
 /* Insert a row into one of our tables and into the indexes given. */
 extern void cs_own_insert(Relation table, Datum *values, bool *isnull, const Oid *indexes,
 						  int nindexes);

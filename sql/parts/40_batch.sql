@@ -18,8 +18,9 @@ DECLARE
 BEGIN
 	EXECUTE format('CREATE TABLE %s (
 		seq bigint NOT NULL, xid xid8 NOT NULL, publication int NOT NULL,
-		op "char" NOT NULL, key text, data text, origin text) WITH (fillfactor = 100)', log_table);
-	EXECUTE format('CREATE INDEX change_log_%s_xid ON %s (xid)', new_id, log_table);
+		op "char" NOT NULL, head boolean NOT NULL, key text, data text, origin text) WITH (fillfactor = 100)', log_table);
+	-- a transaction's first row on each page; extension/log_row.c
+	EXECUTE format('CREATE INDEX change_log_%s_xid ON %s (xid) WHERE head', new_id, log_table);
 	EXECUTE format('REVOKE ALL ON TABLE %s FROM PUBLIC', log_table);
 	PERFORM clinic_sync.own_table(log_table::regclass);
 	UPDATE clinic_sync.segment s SET state = 'closed', closed_at = clock_timestamp() WHERE s.state = 'current';
@@ -75,7 +76,7 @@ DECLARE
 BEGIN
 	FOR closed IN SELECT s.id FROM clinic_sync.segment s WHERE s.state = 'closed' ORDER BY s.id LOOP
 		IF clinic_sync.seal_segment(closed) THEN
-			EXECUTE format('SELECT l.xid FROM clinic_sync.change_log_%s l ORDER BY l.xid DESC LIMIT 1', closed)
+			EXECUTE format('SELECT l.xid FROM clinic_sync.change_log_%s l WHERE l.head ORDER BY l.xid DESC LIMIT 1', closed)
 				INTO highest;
 			UPDATE clinic_sync.segment s SET state = 'sealed', max_xid = coalesce(highest, '0') WHERE s.id = closed;
 			done := done + 1;
