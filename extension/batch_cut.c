@@ -14,6 +14,7 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "parser/parse_func.h"
 #include "storage/bufmgr.h"
@@ -228,6 +229,17 @@ cut_in_snapshot(bool boundary, CutDigest *digest, CsCut *cut)
 	cs_batch_cursor(&next.batch, cut->cursor);
 }
 
+/*
+ * TRUNCATE does not obey snapshots: none may come between the snapshot and the
+ * scan, of the table or of a partition.
+ */
+static void
+lock_against_truncate(Oid relation)
+{
+	LockRelationOid(relation, AccessShareLock);
+	list_free(find_all_inheritors(relation, AccessShareLock, NULL));
+}
+
 static void
 cut_batch(bool boundary, CutDigest *digest, CsCut *cut)
 {
@@ -235,9 +247,8 @@ cut_batch(bool boundary, CutDigest *digest, CsCut *cut)
 	refuse_wrong_transaction();
 	set_up_transaction();
 	take_batch_lock();
-	/* TRUNCATE does not obey snapshots: none may come between the snapshot and the scan */
 	if (digest != NULL && !IsolationUsesXactSnapshot())
-		LockRelationOid(digest->relation, AccessShareLock);
+		lock_against_truncate(digest->relation);
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	cut_in_snapshot(boundary, digest, cut);

@@ -113,7 +113,6 @@ AS $$
 DECLARE
 	pub int := (SELECT p.id FROM clinic_sync.publication p WHERE p.relation = table_digest.relation);
 	last record;
-	seen pg_snapshot;
 BEGIN
 	IF pub IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'undefined_object',
@@ -122,9 +121,9 @@ BEGIN
 	END IF;
 	SELECT b.id, b.snapshot, b.nonce INTO last FROM clinic_sync.last_batch() b;
 	IF last.id IS NOT NULL AND NOT clinic_sync.changed_between(pub, last.snapshot, pg_current_snapshot()) THEN
-		SELECT pg_current_snapshot(), d.rows, d.hash INTO seen, rows, hash
-		FROM clinic_sync.digest_scan(relation, columns) d;
-		IF NOT clinic_sync.changed_between(pub, last.snapshot, seen) THEN
+		SELECT d.rows, d.hash INTO rows, hash FROM clinic_sync.digest_scan(relation, columns) d;
+		-- a newer snapshot: the scan may have waited for a TRUNCATE that its own does not see
+		IF NOT clinic_sync.changed_between(pub, last.snapshot, pg_current_snapshot()) THEN
 			cursor := last.id || '-' || last.nonce;
 			RETURN;
 		END IF;
