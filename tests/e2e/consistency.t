@@ -10,7 +10,9 @@
 #
 # Environment: SEED; MINUTES (a soak; default 1); CONSISTENCY_SECONDS and
 # CONSISTENCY_COMMITS instead, for a shorter run whose other minimums shrink
-# in proportion; CONSISTENCY_KEEP=1 keeps files of a run that passed.
+# in proportion; CONSISTENCY_KEEP=1 keeps files of a run that passed;
+# NOTIFY_MODE: worker (the default, for most can go wrong there), commit, off,
+# or random, which the seed decides.
 use strict;
 use warnings;
 use FindBin;
@@ -32,10 +34,12 @@ my $least_commits = $ENV{CONSISTENCY_COMMITS} // int 20_000 * ($scale > 1 ? 1 : 
 my $least_samples = int 20_000 * ($scale > 1 ? 1 : $scale);
 my $kills = $scale < 1 ? int(3 * $scale) || 1 : int 3 * $scale;
 srand($seed);
-note "SEED=$seed seconds=$seconds";
+my $mode = $ENV{NOTIFY_MODE} // 'worker';
+$mode = (qw(worker commit off))[rand 3] if $mode eq 'random';
+note "SEED=$seed seconds=$seconds NOTIFY_MODE=$mode";
 
-my $clinic = ClinicTest->new(conf => "deadlock_timeout = 20ms\nmax_connections = 60\n"
-	. "max_wal_size = 4GB\n", before_publish => \&defer_unique);
+my $clinic = ClinicTest->new(preload => $mode eq 'worker', conf => "deadlock_timeout = 20ms\n"
+	. "max_connections = 60\nmax_wal_size = 4GB\nclinic_sync.notify = $mode\n", before_publish => \&defer_unique);
 my $tables = read_tables($clinic->dbh, @TABLES);
 create_triggers($clinic->dbh, $tables);
 Consistency::Oracle::create_slot($clinic->dbh);
@@ -58,7 +62,8 @@ my @writers = ((map { start_writer($_) } 1 .. 5), start_batcher());
 close($report);
 $reports->blocking(0);
 
-my $chaos = Consistency::Chaos->new(cluster => $clinic->cluster, relay => $relay, devices => \@devices,
+my @kinds = (qw(relay device postgres link), $mode eq 'worker' ? 'worker' : ());
+my $chaos = Consistency::Chaos->new(kinds => \@kinds, cluster => $clinic->cluster, relay => $relay, devices => \@devices,
 	links => [@links, $server_link], seconds => $seconds, kills => $kills);
 my ($commits, $told) = (0, now());
 # A writer also counts transactions that changed nothing, about one in five; the oracle does not.
@@ -111,11 +116,16 @@ my %done = %{$chaos->{done}};
 note join ' ', map { slurp("$clinic->{dir}/writer$_.log") } 1 .. 5;
 diag sprintf 'seed %d, %.0f s, %d commits, kills: %s (and %d files thrown away), %d samples of %d cursors,'
 	. ' %d batches, %d snapshots', $seed, $lasted, $oracle->{transactions},
-	join(', ', map { "$done{$_} $_" } @Consistency::Chaos::KINDS), $done{fresh}, $samples->{samples},
+	join(', ', map { "$done{$_} $_" } @kinds), $done{fresh}, $samples->{samples},
 	scalar keys %{$samples->{cursors}}, scalar @{$oracle->{order}}, $resyncs;
+if ($mode eq 'worker') {
+	my ($all, $own) = $clinic->dbh->selectrow_array(
+		'SELECT count(*), count(*) FILTER (WHERE by_worker) FROM clinic_sync.batch');
+	cmp_ok($own, '>', $all / 10, "a good part of the batches is the worker's: $own of $all");
+}
 cmp_ok($lasted, '>=', $seconds, "at least $seconds s");
 cmp_ok($oracle->{transactions}, '>=', $least_commits, "at least $least_commits commits");
-cmp_ok($done{$_}, '>=', $kills, "at least $kills kills: $_") for @Consistency::Chaos::KINDS;
+cmp_ok($done{$_}, '>=', $kills, "at least $kills kills: $_") for @kinds;
 cmp_ok($samples->{samples}, '>=', $least_samples, "at least $least_samples samples");
 done_testing();
 

@@ -49,7 +49,8 @@ sub write_access_code {
 }
 
 sub start_server {
-	$cluster = ClinicTest::Cluster->new(dir => "$dir/pg", root => $root);
+	$cluster = ClinicTest::Cluster->new(dir => "$dir/pg", root => $root,
+		conf => "shared_preload_libraries = 'clinic_sync'\n");
 	$cluster->remove;
 	$cluster->start;
 	my $postgres = $cluster->connect(dbname => 'postgres');
@@ -67,8 +68,9 @@ sub start_server {
 		SELECT count(*), sum(reltuples)::bigint FROM pg_class
 		WHERE oid IN (SELECT relation FROM clinic_sync.publication)
 END
-	say_line('server      PostgreSQL %s, private; %d tables published, %d rows', $version,
-		$tables, $rows);
+	my ($mode) = $db->selectrow_array('SELECT notify FROM clinic_sync.status');
+	say_line('server      PostgreSQL %s, private; %d tables published, %d rows; notify = %s', $version,
+		$tables, $rows, $mode);
 	return;
 }
 

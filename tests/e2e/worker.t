@@ -9,6 +9,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::More;
+use Time::HiRes qw(usleep);
 use ClinicTest qw(now wait_for slurp);
 use ClinicTest::Rows qw(parents_sql insert_sql);
 use ClinicTest::Worker qw(worker wait_worker listen bells set_conf);
@@ -78,6 +79,20 @@ $_->wait_exit for @writers;
 $clinic->caches_equal('800 commits of four writers');
 cmp_ok(worker($dbh)->{cuts} - $cuts, '<', 800, 'in fewer batches than commits: ' . (worker($dbh)->{cuts} - $cuts));
 bells($ear);
+
+# A commit at any moment of a cut is in that batch or rings for the next one.
+sub logged { return $dbh->selectrow_array('SELECT sum(changes)::bigint FROM clinic_sync.batch') }
+my $expected = logged();
+my $missed = 0;
+for my $round (1 .. 100) {
+	$dbh->do(insert_sql('payments', 10_000 + $round));
+	usleep(rand 3000);
+	$dbh->do(insert_sql('payments', 20_000 + $round));
+	$expected += 2;
+	$missed++ if !eval { wait_for('both', sub { logged() == $expected }, 3); 1 };
+	last if $missed;
+}
+is($missed, 0, 'of two commits shortly after each other none is missed');
 
 # ---- switching -------------------------------------------------------------------
 

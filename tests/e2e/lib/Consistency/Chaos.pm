@@ -7,15 +7,15 @@ use warnings;
 use List::Util qw(shuffle);
 use ClinicTest::Wait qw(now);
 
-# The kinds that are counted, and one that is not a kill: a device that throws
-# its file away and begins anew in the middle of the load.
-our @KINDS = qw(relay device postgres link);
-
-# cluster, relay, devices => [...], links => [proxies], seconds, kills => per kind
+# cluster, relay, devices => [...], links => [proxies], seconds, kills => per kind,
+# kinds => [...]: those that are counted, of relay, device, postgres, link, worker.
+# One that is not a kill is always there: a device that throws its file away and
+# begins anew in the middle of the load.
 sub new {
 	my ($class, %option) = @_;
-	my $self = bless {%option, done => {map { ($_ => 0) } @KINDS, 'fresh'}, later => [], began => now()}, $class;
-	my @faults = shuffle((map { my $kind = $_; map { $kind } 1 .. $option{kills} } @KINDS),
+	my @kinds = @{$option{kinds}};
+	my $self = bless {%option, done => {map { ($_ => 0) } @kinds, 'fresh'}, later => [], began => now()}, $class;
+	my @faults = shuffle((map { my $kind = $_; map { $kind } 1 .. $option{kills} } @kinds),
 		('fresh') x $option{kills});
 	my $step = 0.85 * $option{seconds} / @faults;
 	$self->{agenda} = [map { [$option{seconds} * 0.07 + $step * ($_ + 0.8 * rand), $faults[$_]] } 0 .. $#faults];
@@ -23,7 +23,7 @@ sub new {
 }
 
 sub elapsed { return now() - $_[0]{began} }
-sub kills { my ($self) = @_; my $sum = 0; $sum += $self->{done}{$_} for @KINDS; return $sum }
+sub kills { my ($self) = @_; my $sum = 0; $sum += $self->{done}{$_} for @{$self->{kinds}}; return $sum }
 
 # Do what is due.
 sub tick {
@@ -73,6 +73,15 @@ sub break_postgres {
 	my ($self) = @_;
 	$self->{cluster}->crash;
 	$self->{cluster}->start;
+	return;
+}
+
+# The background worker, in the middle of whatever it does.
+sub break_worker {
+	my ($self) = @_;
+	my $terminated = eval { $self->{cluster}->connect->do(q(SELECT pg_terminate_backend(pid)
+		FROM pg_stat_activity WHERE backend_type = 'clinic_sync worker')) };
+	$self->in_seconds(0.1, sub { $self->break_worker }) if !$terminated || $terminated < 1;
 	return;
 }
 
