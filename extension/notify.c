@@ -13,55 +13,26 @@
  * 3. The mode at the end of the transaction decides.  What was logged while
  *	  another mode did not count is told without counts.
  *
- * 4. The NOTIFYs, one for each event, are queued before the commit, while a
- *	  failure could still be one of the transaction.  None must be: a payload
- *	  names at most 16 tables, and when the server's notification queue is over
- *	  notify_queue_limit full we leave it alone, since a full one fails commits.
- *	  Relays poll, so all that a missing NOTIFY costs is a second.
- *
- * 5. Nothing is sent at PREPARE TRANSACTION (NOTIFY cannot be prepared); for
+ * 4. Nothing is sent at PREPARE TRANSACTION (NOTIFY cannot be prepared); for
  *	  COMMIT PREPARED see worker_utility.c, else the poll finds it.
- *
- * 6. A payload holds counts only.  Any role may LISTEN.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "commands/async.h"
-#include "lib/stringinfo.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/json.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
-#include "batch.h"
 #include "compat.h"
 #include "guc.h"
 #include "notify.h"
-#include "publication_cache.h"
+#include "notify_send.h"
 #include "worker.h"
-
-#define CHANNEL "clinic_sync"
-#define MAX_TABLES 16          /* named in one payload */
-#define MAX_PAYLOAD 7999       /* bytes, PostgreSQL's limit */
-#define QUEUE_INTERVAL_MS 1000 /* between two looks at the queue */
-#define USUAL_EVENT "data_change_immediate"
-
-/* Changes of one table at one savepoint level. */
-typedef struct TableCounts
-{
-	struct TableCounts *next;
-	char *event;
-	NameData table;
-	uint64 counts[CS_COUNTS];
-} TableCounts;
 
 typedef struct CountLevel
 {
 	struct CountLevel *outer;
 	int nest_level;
-	TableCounts *tables; /* the one counted last is first */
+	CsTableCounts *tables; /* the one counted last is first */
 } CountLevel;
 
 /* Of the current transaction; in TopTransactionContext, like all it points to. */
@@ -71,11 +42,6 @@ static CountLevel *innermost = NULL;
 static int uncounted_level = 0;
 
 static bool ring_at_end = false; /* decided before the commit */
-
-static uint64 skipped = 0; /* transactions that left the queue alone */
-
-static const char *const count_names[CS_COUNTS] = {"insert", "update", "delete", "truncate",
-												   "schema", "resync", "ack"};
 
 /*
  * The mode.
@@ -139,11 +105,11 @@ current_level(void)
 }
 
 /* Take the table's counts out of the list, so that the caller puts them first. */
-static TableCounts *
+static CsTableCounts *
 take_counts(CountLevel *level, const char *event, const char *table)
 {
-	TableCounts **place;
-	TableCounts *counts;
+	CsTableCounts **place;
+	CsTableCounts *counts;
 
 	for (place = &level->tables; (counts = *place) != NULL; place = &counts->next)
 	{
@@ -154,16 +120,16 @@ take_counts(CountLevel *level, const char *event, const char *table)
 		}
 	}
 
-	counts = MemoryContextAllocZero(TopTransactionContext, sizeof(TableCounts));
+	counts = MemoryContextAllocZero(TopTransactionContext, sizeof(CsTableCounts));
 	counts->event = MemoryContextStrdup(TopTransactionContext, event);
 	namestrcpy(&counts->table, table);
 	return counts;
 }
 
-static TableCounts *
+static CsTableCounts *
 table_counts(CountLevel *level, const char *event, const char *table)
 {
-	TableCounts *counts = take_counts(level, event, table);
+	CsTableCounts *counts = take_counts(level, event, table);
 
 	counts->next = level->tables;
 	level->tables = counts;
@@ -191,7 +157,7 @@ static void
 free_innermost(void)
 {
 	CountLevel *level = innermost;
-	TableCounts *counts;
+	CsTableCounts *counts;
 
 	innermost = level->outer;
 	while ((counts = level->tables) != NULL)
@@ -214,9 +180,9 @@ merge_into_outer(CountLevel *level)
 		level->nest_level--;
 		return;
 	}
-	for (TableCounts *from = level->tables; from != NULL; from = from->next)
+	for (CsTableCounts *from = level->tables; from != NULL; from = from->next)
 	{
-		TableCounts *to = table_counts(outer, from->event, NameStr(from->table));
+		CsTableCounts *to = table_counts(outer, from->event, NameStr(from->table));
 
 		for (int i = 0; i < CS_COUNTS; i++)
 			to->counts[i] += from->counts[i];
@@ -251,228 +217,22 @@ at_savepoint_end(SubXactEvent event, SubTransactionId self, SubTransactionId par
 }
 
 /*
- * Payload.
+ * The end of a transaction.
  */
-
-static void
-append_counts(StringInfo payload, const TableCounts *counts)
-{
-	const char *separator = "";
-
-	escape_json(payload, NameStr(counts->table));
-	appendStringInfoString(payload, ":{");
-	for (int i = 0; i < CS_COUNTS; i++)
-	{
-		if (counts->counts[i] == 0)
-			continue;
-		appendStringInfo(payload, "%s\"%s\":" UINT64_FORMAT, separator, count_names[i],
-						 counts->counts[i]);
-		separator = ",";
-	}
-	appendStringInfoChar(payload, '}');
-}
-
-/* The tables of an event, or "*" if they are many or their names are long. */
-static void
-append_tables(StringInfo payload, const TableCounts *all, const char *event)
-{
-	int start = payload->len;
-	int tables = 0;
-
-	appendStringInfoString(payload, ",\"tables\":{");
-	for (const TableCounts *counts = all; counts != NULL; counts = counts->next)
-	{
-		if (strcmp(counts->event, event) != 0)
-			continue;
-		if (++tables > MAX_TABLES || payload->len > MAX_PAYLOAD / 2)
-		{
-			payload->len = start;
-			appendStringInfoString(payload, ",\"tables\":\"*\"");
-			return;
-		}
-		if (tables > 1)
-			appendStringInfoChar(payload, ',');
-		append_counts(payload, counts);
-	}
-	appendStringInfoChar(payload, '}');
-}
-
-static void
-begin_payload(StringInfo payload, const char *event, int64 batch)
-{
-	initStringInfo(payload);
-	appendStringInfoString(payload, "{\"event\":");
-	escape_json(payload, event);
-	if (batch != 0)
-		appendStringInfo(payload, ",\"batch\":" INT64_FORMAT, batch);
-}
-
-static void
-send_payload(StringInfo payload)
-{
-	appendStringInfoChar(payload, '}');
-	if (payload->len <= MAX_PAYLOAD)
-		Async_Notify(CHANNEL, payload->data);
-	pfree(payload->data);
-}
-
-/*
- * Sending.
- */
-
-static void
-log_queue(bool has_room)
-{
-	if (has_room)
-		ereport(LOG, (errmsg("clinic_sync sends notifications again"),
-					  errdetail("This session has skipped " UINT64_FORMAT ".", skipped)));
-	else
-		ereport(LOG,
-				(errmsg("clinic_sync sends no notifications while the queue is over %g %% full",
-						cs_notify_queue_limit * 100),
-				 errhint("Look for a session that listens and has an open transaction.")));
-}
-
-/*
- * Looked up once a second: the queue holds 8 GB and does not fill in one.
- * Counts what is skipped.
- */
-static bool
-queue_has_room(void)
-{
-	static TimestampTz looked_at = 0;
-	static bool has_room = true;
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (looked_at == 0 || TimestampDifferenceExceeds(looked_at, now, QUEUE_INTERVAL_MS))
-	{
-		double used = DatumGetFloat8(OidFunctionCall0(F_PG_NOTIFICATION_QUEUE_USAGE));
-		bool had_room = has_room;
-
-		looked_at = now;
-		has_room = used <= cs_notify_queue_limit;
-		if (has_room != had_room)
-			log_queue(has_room);
-	}
-	if (!has_room)
-		skipped++;
-	return has_room;
-}
-
-static bool
-event_is_named_before(const TableCounts *all, const TableCounts *counts)
-{
-	for (const TableCounts *earlier = all; earlier != counts; earlier = earlier->next)
-	{
-		if (strcmp(earlier->event, counts->event) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* One NOTIFY for each event; returns how many. */
-static int
-notify_events(const TableCounts *all, int64 batch)
-{
-	int sent = 0;
-
-	for (const TableCounts *counts = all; counts != NULL; counts = counts->next)
-	{
-		StringInfoData payload;
-
-		if (event_is_named_before(all, counts))
-			continue;
-		begin_payload(&payload, counts->event, batch);
-		append_tables(&payload, all, counts->event);
-		send_payload(&payload);
-		sent++;
-	}
-	return sent;
-}
-
-/* That something was logged, and no more. */
-static void
-notify_uncounted(int64 batch)
-{
-	StringInfoData payload;
-
-	begin_payload(&payload, USUAL_EVENT, batch);
-	appendStringInfoString(&payload, ",\"tables\":\"*\"");
-	send_payload(&payload);
-}
 
 static void
 send_notifications(void)
 {
 	MemoryContext caller;
 
-	if (!queue_has_room())
+	if (!cs_notify_queue_has_room())
 		return;
 	caller = MemoryContextSwitchTo(TopTransactionContext);
 	if (innermost != NULL)
-		notify_events(innermost->tables, 0);
+		cs_notify_events(innermost->tables, 0);
 	if (uncounted_level > 0)
-		notify_uncounted(0);
+		cs_notify_uncounted(0);
 	MemoryContextSwitchTo(caller);
-}
-
-/* The entry of a table in a batch's list; tables without a name share one. */
-static TableCounts *
-batch_table(TableCounts **all, int32 publication)
-{
-	char *event;
-	NameData table;
-	TableCounts *entry;
-
-	if (!cs_publication_by_id(publication, &event, &table))
-	{
-		event = USUAL_EVENT;
-		namestrcpy(&table, "*");
-	}
-	for (entry = *all; entry != NULL; entry = entry->next)
-	{
-		if (strcmp(NameStr(entry->table), NameStr(table)) == 0 && strcmp(entry->event, event) == 0)
-			return entry;
-	}
-	entry = palloc0(sizeof(TableCounts));
-	entry->event = event;
-	entry->table = table;
-	entry->next = *all;
-	*all = entry;
-	return entry;
-}
-
-static TableCounts *
-counts_of_batch(List *batch_counts)
-{
-	TableCounts *all = NULL;
-	ListCell *cell;
-
-	foreach (cell, batch_counts)
-	{
-		CsTableCount *from = lfirst(cell);
-		TableCounts *to = batch_table(&all, from->publication);
-
-		for (int i = 0; i < CS_COUNTS; i++)
-			to->counts[i] += from->counts[i];
-	}
-	return all;
-}
-
-int
-cs_notify_batch(const CsCut *cut)
-{
-	int sent;
-
-	if (!queue_has_room())
-		return -1;
-	sent = notify_events(counts_of_batch(cut->counts), cut->batch);
-	if (sent == 0)
-	{
-		notify_uncounted(cut->batch);
-		sent = 1;
-	}
-	return sent;
 }
 
 /* Before the commit, while catalogs may be read and errors raised. */

@@ -25,6 +25,7 @@
 #include "storage/latch.h"
 #include "utils/memutils.h"
 
+#include "clock.h"
 #include "compat.h"
 #include "guc.h"
 #include "worker.h"
@@ -151,8 +152,7 @@ put_off(CsWorkerSlot *slot)
 
 	slot->failures++;
 	slot->state = CS_WORKER_WANTED;
-	slot->retry_at =
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Min(pause_ms, LONGEST_PAUSE_MS));
+	slot->retry_ms = cs_clock_ms() + Min(pause_ms, LONGEST_PAUSE_MS);
 }
 
 static void
@@ -173,6 +173,7 @@ start_worker(int number)
 	slot->state = CS_WORKER_STARTING;
 	slot->leaving = false;
 	slot->started_at = GetCurrentTimestamp();
+	slot->started_ms = cs_clock_ms();
 	LWLockRelease(cs_workers_lock);
 
 	registered = register_worker(number, NameStr(database));
@@ -194,7 +195,7 @@ start_worker(int number)
 
 /* Under the lock. */
 static bool
-has_ended(int number, TimestampTz now)
+has_ended(int number)
 {
 	CsWorkerSlot *slot = &cs_workers->slots[number];
 	pid_t pid;
@@ -204,11 +205,11 @@ has_ended(int number, TimestampTz now)
 	/* inherited from another launcher */
 	if (slot->state == CS_WORKER_RUNNING)
 		return slot->pid == 0;
-	return TimestampDifferenceExceeds(slot->started_at, now, START_MS);
+	return cs_clock_ms() - slot->started_ms > START_MS;
 }
 
 static void
-bury_worker(int number, TimestampTz now)
+bury_worker(int number)
 {
 	CsWorkerSlot *slot = &cs_workers->slots[number];
 
@@ -220,7 +221,7 @@ bury_worker(int number, TimestampTz now)
 		free_slot(slot);
 		return;
 	}
-	if (TimestampDifferenceExceeds(slot->started_at, now, SOUND_LIFE_MS))
+	if (cs_clock_ms() - slot->started_ms > SOUND_LIFE_MS)
 		slot->failures = 0;
 	put_off(slot);
 }
@@ -230,19 +231,18 @@ static long
 tend_slot(int number)
 {
 	CsWorkerSlot *slot = &cs_workers->slots[number];
-	TimestampTz now = GetCurrentTimestamp();
 	CsWorkerState state;
-	long due_ms;
+	int64 due_ms;
 
 	LWLockAcquire(cs_workers_lock, LW_EXCLUSIVE);
 	if ((slot->state == CS_WORKER_STARTING || slot->state == CS_WORKER_RUNNING) &&
-		has_ended(number, now))
-		bury_worker(number, now);
+		has_ended(number))
+		bury_worker(number);
 	state = slot->state;
-	due_ms = TimestampDifferenceMilliseconds(now, Max(slot->retry_at, slot->barred_until));
+	due_ms = Max(slot->retry_ms, slot->barred_until_ms) - cs_clock_ms();
 	LWLockRelease(cs_workers_lock);
 
-	if (state == CS_WORKER_WANTED && due_ms == 0)
+	if (state == CS_WORKER_WANTED && due_ms <= 0)
 	{
 		start_worker(number);
 		return START_MS;

@@ -36,13 +36,14 @@ typedef struct CsWorkerSlot
 
 	/* Under the lock. */
 	pg_attribute_aligned(PG_CACHE_LINE_SIZE) CsWorkerState state;
-	uint32 generation;        /* tells a worker that was started late */
-	int pid;                  /* 0 while there is no process */
-	bool leaving;             /* it ended because it is not wanted here */
-	int failures;             /* ends one after the other */
-	TimestampTz started_at;   /* of the last start */
-	TimestampTz retry_at;     /* no start before */
-	TimestampTz barred_until; /* a command needs the database to itself */
+	uint32 generation;      /* tells a worker that was started late */
+	int pid;                /* 0 while there is no process */
+	bool leaving;           /* it ended because it is not wanted here */
+	int failures;           /* ends one after the other */
+	TimestampTz started_at; /* of the last start */
+	int64 started_ms;       /* the same by clock.h, like these: */
+	int64 retry_ms;         /* no start before */
+	int64 barred_until_ms;  /* a command needs the database to itself */
 	char last_error[CS_WORKER_ERROR_BYTES];
 
 	/* Counted by the worker, read by anybody. */
@@ -91,6 +92,25 @@ extern void cs_worker_wake(PGPROC *volatile *process);
 
 /* Keep the message where the view shows it. */
 extern void cs_worker_note_error(CsWorkerSlot *slot, const char *message);
+
+/*
+ * worker_process.c
+ */
+
+/* Our slot in a worker, NULL in every other process. */
+extern CsWorkerSlot *cs_worker_self;
+
+/* Connect to the database and take the slot; does not return if that cannot be. */
+extern void cs_worker_start_up(void);
+
+/* End for good: the database has no use for a worker.  Who has asks again. */
+extern void cs_worker_leave(void);
+
+/* Run a step in a transaction of its own; false if it failed. */
+extern bool cs_worker_attempt(void (*step)(void));
+
+/* Said by a step that cuts a batch. */
+extern void cs_worker_cuts(void);
 
 /*
  * worker_launcher.c, worker_utility.c

@@ -14,6 +14,8 @@
 
 #include <signal.h>
 
+#include "access/htup_details.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -21,7 +23,9 @@
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "utils/syscache.h"
 
+#include "clock.h"
 #include "compat.h"
 #include "notify.h"
 #include "own_tables.h"
@@ -54,12 +58,15 @@ option_value(List *options, const char *name)
 static const char *
 database_of(Node *command)
 {
+	const char *template;
+
 	switch (nodeTag(command))
 	{
 		case T_DropdbStmt:
 			return ((DropdbStmt *) command)->dbname;
 		case T_CreatedbStmt:
-			return option_value(((CreatedbStmt *) command)->options, "template");
+			template = option_value(((CreatedbStmt *) command)->options, "template");
+			return template != NULL ? template : "template1";
 		case T_AlterDatabaseStmt:
 			if (option_value(((AlterDatabaseStmt *) command)->options, "tablespace") != NULL)
 				return ((AlterDatabaseStmt *) command)->dbname;
@@ -71,6 +78,20 @@ database_of(Node *command)
 		default:
 			return NULL;
 	}
+}
+
+static bool
+may_create_databases(void)
+{
+	HeapTuple role = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	bool result = false;
+
+	if (HeapTupleIsValid(role))
+	{
+		result = ((Form_pg_authid) GETSTRUCT(role))->rolcreatedb;
+		ReleaseSysCache(role);
+	}
+	return result;
 }
 
 static bool
@@ -97,6 +118,13 @@ changes_extension(Node *command)
 		   strcmp(((AlterExtensionStmt *) command)->extname, "clinic_sync") == 0;
 }
 
+/* Who may create databases may copy a template that is not his. */
+static bool
+may_clear(Node *command, Oid database)
+{
+	return cs_owns_database(database) || (IsA(command, CreatedbStmt) && may_create_databases());
+}
+
 /* Of no use to who may not do such a thing: it would only disturb. */
 static Oid
 database_to_clear(Node *command)
@@ -109,11 +137,11 @@ database_to_clear(Node *command)
 	if (name == NULL)
 		return InvalidOid;
 	database = get_database_oid(name, true);
-	return OidIsValid(database) && cs_owns_database(database) ? database : InvalidOid;
+	return OidIsValid(database) && may_clear(command, database) ? database : InvalidOid;
 }
 
 static void
-bar_worker(Oid database, TimestampTz until)
+bar_worker(Oid database, int64 until_ms)
 {
 	CsWorkerSlot *slot;
 
@@ -121,10 +149,10 @@ bar_worker(Oid database, TimestampTz until)
 	slot = cs_worker_slot(database);
 	if (slot != NULL)
 	{
-		slot->barred_until = until;
-		if (until != 0 && slot->pid != 0)
+		slot->barred_until_ms = until_ms;
+		if (until_ms != 0 && slot->pid != 0)
 			kill(slot->pid, SIGTERM);
-		else if (until == 0)
+		else if (until_ms == 0)
 			slot->failures = 0;
 	}
 	LWLockRelease(cs_workers_lock);
@@ -194,7 +222,7 @@ on_utility(PlannedStmt *planned, const char *text, bool read_only, ProcessUtilit
 		do_after(after);
 		return;
 	}
-	bar_worker(database, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BAR_MS));
+	bar_worker(database, cs_clock_ms() + BAR_MS);
 	PG_TRY();
 	{
 		run_command(planned, text, read_only, context, params, environment, receiver, completion);
