@@ -65,9 +65,9 @@ sub at_rate {
 # ---- the most that is held --------------------------------------------------------
 
 my $ROWS = 5;
-my $TOP = 32;	# 100 * 1.15 ** 32: 8,757 changes a second
+my $TOP = 43;	# 20 * 1.15 ** 43: 8,148 changes a second
 
-sub rung { my ($step) = @_; return int(100 * 1.15 ** $step) }
+sub rung { my ($step) = @_; return int(20 * 1.15 ** $step) }
 
 sub held {
 	my ($stream, $step) = @_;
@@ -86,7 +86,7 @@ sub held {
 sub highest_held {
 	my ($stream) = @_;
 	my ($low, $high) = (-1, $TOP + 1);
-	my $step = $stream->{last_step} // 8;
+	my $step = $stream->{last_step} // 20;
 	my $stride = defined $stream->{last_step} ? 1 : 4;
 	while ($high - $low > 1) {
 		if (held($stream, $step) || held($stream, $step)) {

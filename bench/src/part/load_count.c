@@ -7,6 +7,8 @@
 #include "clock_ns.h"
 #include "load.h"
 
+#define GAPS_SHOWN 10
+
 static void time_change(struct load *l, const struct change *c, int64_t now)
 {
 	struct stamp *s = stamps_at(&l->stamps, c->seq);
@@ -68,8 +70,9 @@ static void take_all(struct device *d, const struct change *changes, size_t coun
 /* A frame or heartbeat: only what follows from the cursor counts, a batch only when it is whole. */
 static void take_step(struct device *d, const struct message *m, int64_t now)
 {
-	if (strcmp(m->from, d->cursor) != 0)
-		d->load->counts.gaps++;
+	if (strcmp(m->from, d->cursor) != 0 && d->load->counts.gaps++ < GAPS_SHOWN)
+		warnx("device %d at %s: from %s to %s, %zu changes", d->number, d->cursor, m->from,
+		      m->to, m->change_count);
 	if (m->first_part)
 		d->staged_count = 0;
 	if (m->kind == MESSAGE_FRAME && !(m->first_part && m->last_part))
