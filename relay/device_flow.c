@@ -93,6 +93,9 @@ void device_follow(struct device *d, uint64_t now_ms)
 {
 	d->state = DEVICE_CATCH_UP;
 	d->retry_ms = 0;
+	/* looking may make an entry of what waits, which comes to all who follow the ring: not to
+	 * this device, which has no place in it yet */
+	d->from_log = true;
 	if (!feed_resume(d->group, &d->cursor, &d->seq, &d->current)) {
 		follow_log(d, now_ms);
 		return;

@@ -20,6 +20,8 @@ struct world {
 	uint64_t now_ms;
 	int wakes, catch_ups, resumes;
 	bool catch_up_busy, tables_known, proven;
+	bool writes_at_once; /* as a socket with room does */
+	int written;         /* frames, so */
 };
 
 static void on_entry(void *ctx, struct feed_group *g)
@@ -49,8 +51,14 @@ static const struct feed_events events = {on_entry, on_resync, on_entry, on_idle
 
 static void env_wake(void *ctx, struct device *d)
 {
-	(void)d;
-	((struct world *)ctx)->wakes++;
+	struct world *w = ctx;
+	struct frame *f;
+
+	w->wakes++;
+	while (w->writes_at_once && (f = device_next(d, w->now_ms))) {
+		w->written += memmem(f->text, f->len, "database_change", 15) != NULL;
+		frame_unref(f);
+	}
 }
 
 static bool env_code(void *ctx, const char *code)
@@ -398,6 +406,22 @@ static void an_old_cursor_is_read_from_the_log_then_from_memory(void **state)
  * After a restart of the relay: nobody has a place in memory, for there is
  * none yet; then the ring is filled from an older cursor.
  */
+/* Looking for its place makes an entry of what waits, and an entry comes to all. */
+static void who_asks_between_two_entries_is_not_sent_what_it_has(void **state)
+{
+	struct world *w = *state;
+
+	say_hello(w);
+	feed_one_batch(w->feed, 11, "payments", 1, 100);
+	feed_one_batch(w->feed, 12, "payments", 1, 100);
+	w->writes_at_once = true;
+	request(w, 12);
+	assert_int_equal(w->written, 0);
+	assert_int_equal(w->device->state, DEVICE_LIVE);
+	batches(w, 13, 13, 100);
+	assert_int_equal(w->written, 1);
+}
+
 static void who_waited_for_the_database_goes_on_from_memory(void **state)
 {
 	struct world *w = *state;
@@ -626,6 +650,7 @@ int main(void)
 		test(frames_follow_ready),
 		test(a_recent_cursor_resumes_from_memory),
 		test(an_old_cursor_is_read_from_the_log_then_from_memory),
+		test(who_asks_between_two_entries_is_not_sent_what_it_has),
 		test(who_waited_for_the_database_goes_on_from_memory),
 		test(the_log_is_asked_again_after_a_failure),
 		test(a_slow_reader_of_the_log_is_full_at_its_bound),
