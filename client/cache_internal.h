@@ -143,6 +143,7 @@ struct clinic_cache {
 	uint64_t alive_at;
 	uint64_t retry_at;
 	uint32_t dead_after_ms;
+	uint32_t reconnect_spread_ms; /* what the relay asks for; 0: not connected since */
 	struct backoff link_backoff;
 	struct backoff fetch_backoff;
 	struct stage *stage;

@@ -9,6 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* No relay makes its devices wait longer. */
+#define SPREAD_MOST_MS (10 * 60 * 1000)
+
 /* One message on its way through. */
 struct incoming {
 	struct clinic_cache *c;
@@ -38,10 +41,14 @@ static cs_status on_connected(struct incoming *in)
 	json_int_t dead_after_s = json_integer_value(json_object_get(limits, "dead_after_s"));
 	const char *protocol = text_of(in, "protocol");
 
+	json_int_t spread_ms = json_integer_value(json_object_get(limits, "reconnect_spread_ms"));
+
 	if (!protocol || strcmp(protocol, "clinic-sync.v1") != 0)
 		return cs_fail(in->err, CS_ERR_PROTOCOL, "the relay speaks another protocol");
 	if (dead_after_s >= 1 && dead_after_s <= 3600)
 		in->c->dead_after_ms = (uint32_t)dead_after_s * 1000;
+	if (spread_ms >= 1 && spread_ms <= SPREAD_MOST_MS)
+		in->c->reconnect_spread_ms = (uint32_t)spread_ms;
 	event_simple(in->c, "connected", NULL);
 	return CS_OK;
 }

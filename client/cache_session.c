@@ -23,6 +23,19 @@ static uint32_t jittered(struct backoff *b)
 	return backoff_next_ms(b, random);
 }
 
+/*
+ * The first attempt after a link that was good: with the relay all its devices
+ * lost theirs, and it said how long they should spread their coming back.
+ */
+static uint32_t spread(struct clinic_cache *c)
+{
+	uint32_t random, most_ms = c->reconnect_spread_ms;
+
+	c->reconnect_spread_ms = 0;
+	sqlite3_randomness(sizeof(random), &random);
+	return random % (most_ms + 1);
+}
+
 void session_stop(struct clinic_cache *c, const char *why)
 {
 	struct cs_error err = {0};
@@ -160,7 +173,7 @@ void clinic_cache_disconnected(struct clinic_cache *c, uint64_t now_ms, int clos
 	c->stage = NULL;
 	c->level = false;
 	c->link = LINK_DOWN;
-	c->retry_at = now_ms + jittered(&c->link_backoff);
+	c->retry_at = now_ms + jittered(&c->link_backoff) + spread(c);
 	event_simple(c, "disconnected", reason);
 	if (close_code == CLOSE_BAD_ACCESS_CODE)
 		session_stop(c, SESSION_BAD_ACCESS_CODE);
