@@ -34,6 +34,7 @@ struct option {
 /* In alphabetical order, the order --show-config prints. */
 static const struct option options[] = {
 	{"access_code_file", TEXT(access_code_file), "", 0, 0, false},
+	{"admit_most", OPTION_INT, AT(admit_most), 0, "100", 1, 100000, false},
 	{"allow_plaintext", OPTION_BOOL, AT(allow_plaintext), 0, "no", 0, 0, true},
 	{"catch_up_connections", OPTION_INT, AT(catch_up_connections), 0, "2", 1, 8, true},
 	{"client_info_timeout_s", OPTION_INT, AT(client_info_timeout_s), 0, "10", 1, 300, false},
@@ -44,6 +45,7 @@ static const struct option options[] = {
 	{"dsn_file", TEXT(dsn_file), "", 0, 0, true},
 	{"job_timeout_s", OPTION_INT, AT(job_timeout_s), 0, "900", 1, 86400, false},
 	{"listen_address", TEXT(listen_address), "127.0.0.1", 0, 0, true},
+	{"listen_share", OPTION_BOOL, AT(listen_share), 0, "no", 0, 0, true},
 	{"log_level", OPTION_LEVEL, AT(log_level), 0, "info", 0, 0, false},
 	{"max_devices", OPTION_INT, AT(max_devices), 0, "1000", 1, 100000, false},
 	{"max_frame_bytes", OPTION_BYTES, AT(max_frame_bytes), 0, "256kB", 4 * KB, 64 * MB, true},
@@ -52,6 +54,7 @@ static const struct option options[] = {
 	{"poll_interval_ms", OPTION_INT, AT(poll_interval_ms), 0, "1000", 50, 60000, false},
 	{"port", OPTION_INT, AT(port), 0, "8080", 0, 65535, true},
 	{"ready_timeout_s", OPTION_INT, AT(ready_timeout_s), 0, "5", 1, 300, false},
+	{"reconnect_per_s", OPTION_INT, AT(reconnect_per_s), 0, "500", 1, 100000, false},
 	{"relay_name", TEXT(relay_name), "", 0, 0, true},
 	{"report_interval_s", OPTION_INT, AT(report_interval_s), 0, "5", 1, 25, false},
 	{"ring_bytes", OPTION_BYTES, AT(ring_bytes), 0, "64MB", 64 * KB, 64 * GB, true},

@@ -19,6 +19,8 @@
 #define CONFIG_PATH_BYTES 1024
 #define CONFIG_DSN_BYTES 4096
 #define CONFIG_NAME_BYTES 128
+/* Descriptors kept for PostgreSQL, jobs, snapshots and spools, beyond those of max_devices. */
+#define DESCRIPTORS_KEPT 64
 #define CONFIG_SECRET_BYTES 256
 
 struct config {
@@ -37,7 +39,10 @@ struct config {
 	char listen_address[CONFIG_NAME_BYTES];
 	int port; /* 0: any */
 	bool allow_plaintext;
+	bool listen_share;
 	int max_devices;
+	int admit_most;
+	int reconnect_per_s;
 	int client_info_timeout_s;
 	int ping_interval_s;
 	int dead_after_s;

@@ -22,6 +22,8 @@ struct device *device_new(struct device_env *env, bool authorized, uint64_t now_
 	if (!d)
 		return NULL;
 	d->env = env;
+	d->info = (struct device_info){"", "", "", NULL};
+	d->close_text = "";
 	d->authorized = authorized;
 	d->state = DEVICE_WAIT_CLIENT_INFO;
 	d->deadline_ms = now_ms + (uint64_t)env->config->client_info_timeout_s * 1000;
@@ -29,8 +31,13 @@ struct device *device_new(struct device_env *env, bool authorized, uint64_t now_
 	d->messages_at_ms = now_ms;
 	d->queue_end = &d->queue;
 	clock_utc_text(d->connected_at);
-	device_say(d, out_connected(env->config));
+	device_say(d, out_connected(env->config, env->reconnect_spread_ms));
 	return d;
+}
+
+static void leave_line(struct device *d)
+{
+	d->env->admitted(d->env->ctx, d);
 }
 
 /* ---- out, beside the feed ---------------------------------------------------- */
@@ -55,9 +62,10 @@ void device_close(struct device *d, int code, const char *text)
 {
 	drop_control(d);
 	device_halt(d);
+	leave_line(d);
 	d->state = DEVICE_REFUSED;
 	d->close_code = code;
-	snprintf(d->close_text, sizeof(d->close_text), "%s", text);
+	d->close_text = text;
 	d->env->wake(d->env->ctx, d);
 }
 
@@ -92,10 +100,11 @@ void device_refuse(struct device *d, int close_code, const char *code, const cha
 		 log_quote(message, quoted, sizeof(quoted)));
 	metric_add(METRIC_DEVICES_REFUSED, 1);
 	device_halt(d);
+	leave_line(d);
 	d->state = DEVICE_REFUSED;
 	device_say(d, out_error(code, message));
 	d->close_code = close_code;
-	snprintf(d->close_text, sizeof(d->close_text), "%s", code);
+	d->close_text = code;
 	if (d->session)
 		d->env->wake(d->env->ctx, d);
 }
@@ -106,6 +115,7 @@ void device_resync(struct device *d, const char *reason, const struct cursor *at
 	if (d->state == DEVICE_REFUSED)
 		return;
 	device_halt(d);
+	leave_line(d);
 	device_leave_group(d, now_ms);
 	d->state = DEVICE_WAIT_REQUEST;
 	metric_add(METRIC_RESYNCS, 1);
@@ -114,6 +124,23 @@ void device_resync(struct device *d, const char *reason, const struct cursor *at
 }
 
 /* ---- in ------------------------------------------------------------------------ */
+
+/* Mostly a few dozen bytes, where the protocol allows a kilobyte. */
+static bool keep_info(struct device_info *kept, const struct in_client_info *info)
+{
+	size_t id_bytes = strlen(info->device_id) + 1;
+	size_t name_bytes = strlen(info->name) + 1;
+	size_t version_bytes = strlen(info->app_version) + 1;
+
+	kept->block = malloc(id_bytes + name_bytes + version_bytes);
+	if (!kept->block)
+		return false;
+	kept->device_id = memcpy(kept->block, info->device_id, id_bytes);
+	kept->name = memcpy(kept->block + id_bytes, info->name, name_bytes);
+	kept->app_version =
+		memcpy(kept->block + id_bytes + name_bytes, info->app_version, version_bytes);
+	return true;
+}
 
 static void take_client_info(struct device *d, struct in_client_info *info)
 {
@@ -132,7 +159,10 @@ static void take_client_info(struct device *d, struct in_client_info *info)
 			      "the access code is missing or wrong");
 		return;
 	}
-	d->info = *info;
+	if (!keep_info(&d->info, info)) {
+		device_close(d, CLOSE_INTERNAL, "out of memory");
+		return;
+	}
 	d->known = true;
 	d->state = DEVICE_WAIT_REQUEST;
 	log_info("device \"%s\" connected (%s)", d->info.device_id,
@@ -184,7 +214,8 @@ static void follow_request(struct device *d, const struct in_request_sync *r, ui
 	d->cursor = r->cursor;
 	d->reads_alone = false;
 	d->ready_due = true;
-	device_follow(d, now_ms);
+	if (d->env->admit(d->env->ctx, d))
+		device_follow(d, now_ms);
 }
 
 static void forget_request(struct device *d)
@@ -217,6 +248,7 @@ static void take_request_sync(struct device *d, struct in_request_sync *r, uint6
 		return;
 	}
 	device_halt(d);
+	leave_line(d);
 	device_leave_group(d, now_ms);
 	forget_request(d);
 	d->state = DEVICE_WAIT_REQUEST;
@@ -281,8 +313,10 @@ void device_free(struct device *d, uint64_t now_ms)
 	if (!d)
 		return;
 	device_halt(d);
+	leave_line(d);
 	device_leave_group(d, now_ms);
 	forget_request(d);
 	drop_control(d);
+	free(d->info.block);
 	free(d);
 }

@@ -56,6 +56,10 @@ struct device_env {
 	bool (*access_code_good)(void *ctx, const char *code);
 	/* Are these published?  False: not known; device_tables_checked() will say. */
 	bool (*tables_known)(void *ctx, char *const *tables, size_t table_count);
+	/* d wants to resume: now?  Else device_follow() is called in its turn. */
+	bool (*admit)(void *ctx, struct device *d);
+	/* d is ready, or wants nothing any more.  Harmless when it was not admitted. */
+	void (*admitted)(void *ctx, struct device *d);
 	/* Read the log for d from d->cursor on.  False: too many wait, try again later. */
 	bool (*catch_up)(void *ctx, struct device *d);
 	/* d wants no more of it. Harmless when none runs. */
@@ -66,6 +70,7 @@ struct device_env {
 	   database nobody knows, and no device is told that it is level. */
 	bool (*database_proven)(void *ctx, uint64_t now_ms);
 	void *ctx;
+	uint32_t reconnect_spread_ms; /* told to who connects now */
 };
 
 /* Messages of the relay's own that may wait for one socket. */
@@ -76,14 +81,22 @@ struct entry_link {
 	struct entry_link *next;
 };
 
+/* What client_info said; "" before that. One block of memory, begun by device_id. */
+struct device_info {
+	const char *device_id, *name, *app_version;
+	char *block;
+};
+
 struct device {
 	struct device_env *env;
 	void *session;              /* ws_session.c's */
 	struct device *prev, *next; /* all devices */
 	struct device *group_prev, *group_next;
+	struct device *line_prev, *line_next; /* admission.c's */
+	bool in_line, admitted;
 	device_state state;
 
-	struct in_client_info info;
+	struct device_info info;
 	bool authorized; /* by header; or by client_info's code */
 	bool known;      /* client_info was accepted */
 	char connected_at[CLOCK_TEXT_BYTES];
@@ -111,8 +124,8 @@ struct device {
 	struct feed_entry *current; /* being sent; its next message: */
 	size_t current_message;
 
-	int close_code; /* not 0: close when the control messages are sent */
-	char close_text[100];
+	int close_code;         /* not 0: close when the control messages are sent */
+	const char *close_text; /* lives as long as the process */
 };
 
 /* NULL: out of memory.  authorized: the upgrade request carried the access code. */
@@ -131,7 +144,7 @@ void device_receive(struct device *d, const char *text, size_t len, uint64_t now
 struct frame *device_next(struct device *d, uint64_t now_ms);
 /* Once a second. */
 void device_tick(struct device *d, uint64_t now_ms);
-/* Close without another word. */
+/* Close without another word.  text, and code below, must be literals. */
 void device_close(struct device *d, int close_code, const char *text);
 /* Say error `code`, then close. */
 void device_refuse(struct device *d, int close_code, const char *code, const char *message);

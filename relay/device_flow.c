@@ -63,6 +63,8 @@ static void log_synced_from_ring(const struct device *d)
 {
 	struct table_counts total = {0};
 
+	if (d->current && !table_counts_add_all(&total, &d->current->counts))
+		return;
 	for (uint64_t seq = d->seq; seq < d->group->next_seq; seq++)
 		if (!table_counts_add_all(&total, &feed_at(d->group, seq)->counts))
 			break;
@@ -75,6 +77,7 @@ void device_cursor_good(struct device *d)
 	if (!d->ready_due)
 		return;
 	d->ready_due = false;
+	d->env->admitted(d->env->ctx, d);
 	device_say(d, out_ready(&d->cursor, d->group->tables, d->group->table_count));
 }
 

@@ -71,6 +71,7 @@ static void set_gauges(struct relay *r)
 	}
 	metric_set(METRIC_DEVICES, r->device_count);
 	metric_set(METRIC_DEVICES_LIVE, live);
+	metric_set(METRIC_DEVICES_IN_LINE, r->admission.waiting);
 	metric_set(METRIC_GROUPS, feed_group_count(r->feed));
 	metric_set(METRIC_QUEUE_BYTES, behind);
 	metric_set(METRIC_RING_BYTES, feed_memory(r->feed));

@@ -19,6 +19,8 @@
 #include "relay.h"
 
 #define EXIT_CONFIG 2
+/* More than the most devices there can be. */
+#define DESCRIPTORS_MOST 131072
 
 static const char usage[] =
 	"usage: clinic-relay --config FILE [--check-config | --show-config]\n"
@@ -37,6 +39,35 @@ enum action { ACTION_RUN, ACTION_CHECK, ACTION_SHOW, ACTION_JOB, ACTION_END, ACT
 
 static const char *config_path;
 
+/*
+ * A descriptor for each device: take as many as the system allows, but not the
+ * billion that some containers do, since libwebsockets keeps a table of all.
+ */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur =
+			limit.rlim_max < DESCRIPTORS_MOST ? limit.rlim_max : DESCRIPTORS_MOST;
+		/* refused, we go on with what there is */
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static void look_at_descriptors(const struct config *config)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+	    limit.rlim_cur < (rlim_t)config->max_devices + DESCRIPTORS_KEPT)
+		log_warning("max_devices = %d needs %d file descriptors and the system allows %llu "
+			    "(LimitNOFILE= of the service, ulimit -n): the devices beyond that "
+			    "will not be let in",
+			    config->max_devices, config->max_devices + DESCRIPTORS_KEPT,
+			    (unsigned long long)limit.rlim_cur);
+}
+
 /* Read the file again; the old configuration stays if the new one is not good. */
 static void reload(struct config *running)
 {
@@ -49,6 +80,7 @@ static void reload(struct config *running)
 	}
 	config_apply(running, &fresh);
 	explicit_bzero(&fresh, sizeof(fresh));
+	look_at_descriptors(running);
 	log_info("reload: done");
 }
 
@@ -96,18 +128,6 @@ static enum action parse_arguments(int argc, char **argv)
 	return ACTION_WRONG;
 }
 
-/* A descriptor for each device: take as many as the system allows. */
-static void raise_descriptor_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		/* refused, we go on with what there is */
-		(void)setrlimit(RLIMIT_NOFILE, &limit);
-	}
-}
-
 static int with_config(enum action action)
 {
 	static struct config config;
@@ -127,6 +147,7 @@ static int with_config(enum action action)
 	}
 	log_set_level(config.log_level);
 	raise_descriptor_limit();
+	look_at_descriptors(&config);
 	if (job_snapshot_claim_dir(&config, &err) != CS_OK) {
 		log_error("%s", err.text);
 		return EXIT_CONFIG;

@@ -40,6 +40,7 @@ static const struct {
 	[METRIC_CATCH_UP_CHANGES] = {"catch_up_changes_total", "changes read again for one device"},
 	[METRIC_DEVICES] = {"devices", "WebSocket connections open"},
 	[METRIC_DEVICES_LIVE] = {"devices_live", "devices that are level with the feed"},
+	[METRIC_DEVICES_IN_LINE] = {"devices_in_line", "devices that wait to be admitted"},
 	[METRIC_GROUPS] = {"groups", "lists of tables that a feed is kept for"},
 	[METRIC_QUEUE_BYTES] = {"queue_bytes", "bytes that wait for devices, all together"},
 	[METRIC_RING_BYTES] = {"ring_bytes", "memory of the frames kept for resuming"},

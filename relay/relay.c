@@ -29,15 +29,35 @@
 /* SIGTERM: so long for the goodbyes, then the links are cut. */
 #define GOODBYE_MOST_MS 3000
 #define GOODBYE_TICK_MS 20
+/* Nobody is asked to wait longer before connecting again. */
+#define SPREAD_MOST_MS 60000
 /* Disk for the giants of all groups. */
 #define SPOOL_MOST_BYTES ((uint64_t)8 << 30)
 
 /* ---- devices ------------------------------------------------------------------------ */
 
+/*
+ * When the relay ends all its devices come back; if each waits a random part of
+ * this, they come reconnect_per_s a second.  More devices than ever count now
+ * may be on their way, so what was is not forgotten.
+ */
+static void spread_reconnects(struct relay *r)
+{
+	uint64_t spread_ms;
+
+	if (r->device_count_most <= r->device_count)
+		r->device_count_most = r->device_count + 1;
+	spread_ms = r->device_count_most * 1000 / (uint64_t)r->config->reconnect_per_s + 1;
+	r->env.reconnect_spread_ms =
+		(uint32_t)(spread_ms < SPREAD_MOST_MS ? spread_ms : SPREAD_MOST_MS);
+}
+
 struct device *relay_device_open(struct relay *r, bool authorized)
 {
-	struct device *d = device_new(&r->env, authorized, clock_monotonic_ms());
+	struct device *d;
 
+	spread_reconnects(r);
+	d = device_new(&r->env, authorized, clock_monotonic_ms());
 	if (!d)
 		return NULL;
 	d->next = r->devices;
@@ -105,12 +125,38 @@ static void on_published(void *ctx)
 	}
 }
 
+static void on_admission_turn(void *ctx)
+{
+	struct relay *r = ctx;
+
+	if (admission_turn(&r->admission, (size_t)r->config->admit_most, clock_monotonic_ms()))
+		loop_timer_set(&r->admission_turn, 0, on_admission_turn, r);
+}
+
+static bool env_admit(void *ctx, struct device *d)
+{
+	struct relay *r = ctx;
+
+	return admission_enter(&r->admission, d, (size_t)r->config->admit_most);
+}
+
+static void env_admitted(void *ctx, struct device *d)
+{
+	struct relay *r = ctx;
+
+	if (admission_leave(&r->admission, d) && !r->admission_turn.is_set)
+		loop_timer_set(&r->admission_turn, 0, on_admission_turn, r);
+}
+
 static bool env_catch_up(void *ctx, struct device *d)
 {
 	struct relay *r = ctx;
 
-	if (!r->database_connected)
+	if (!r->database_connected) {
 		device_database_gone(d);
+		/* it costs nothing until the database is back; let those behind it look */
+		env_admitted(ctx, d);
+	}
 	return catch_up_start(r->catch_ups, d);
 }
 
@@ -354,6 +400,8 @@ static void set_up(struct relay *r)
 		.wake = env_wake,
 		.access_code_good = env_access_code_good,
 		.tables_known = env_tables_known,
+		.admit = env_admit,
+		.admitted = env_admitted,
 		.catch_up = env_catch_up,
 		.catch_up_cancel = env_catch_up_cancel,
 		.catch_up_resume = env_catch_up_resume,

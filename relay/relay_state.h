@@ -2,6 +2,7 @@
 #ifndef CLINIC_RELAY_RELAY_STATE_H
 #define CLINIC_RELAY_RELAY_STATE_H
 
+#include "admission.h"
 #include "catch_up.h"
 #include "config.h"
 #include "device.h"
@@ -19,10 +20,13 @@ struct relay {
 	struct feed *feed;
 	struct fan_out fan_out;
 	struct loop_timer fan_out_turn;
+	struct admission admission;
+	struct loop_timer admission_turn;
 	struct catch_ups *catch_ups;
 	struct device_env env;
 	struct device *devices;
 	size_t device_count;
+	size_t device_count_most; /* since the start */
 	bool database_connected;
 	bool going_down;
 	bool upstream_stopped;

@@ -13,8 +13,6 @@
 #include "protocol_out.h"
 #include "ws_internal.h"
 
-/* Descriptors kept for PostgreSQL, jobs, snapshots and spools. */
-#define DESCRIPTORS_KEPT 64
 #define COMPLAIN_EVERY_MS 60000
 
 /*

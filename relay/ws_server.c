@@ -4,20 +4,21 @@
  */
 #include "ws_server.h"
 
-#include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "log.h"
 #include "protocol_out.h"
 #include "ws_internal.h"
+#include "ws_listen.h"
 
 /* Above the largest write there is, or libwebsockets cuts each write at 4 KB and copies the rest.
  */
 #define TX_PACKET_BYTES (1024 * 1024)
+/* Each connection has one for as long as it lives. What a device says is shorter, or comes in
+   pieces. */
+#define RX_BUFFER_BYTES 512
 /* Time a peer has for its request, and for answering our close. */
 #define HANDSHAKE_TIMEOUT_S 10
 
@@ -46,7 +47,7 @@ static struct lws_protocols protocols[] = {
 	{.name = "http", .callback = ws_http_callback, .tx_packet_size = TX_PACKET_BYTES},
 	{.name = PROTOCOL_NAME,
 	 .callback = ws_session_callback,
-	 .rx_buffer_size = 4096,
+	 .rx_buffer_size = RX_BUFFER_BYTES,
 	 .tx_packet_size = TX_PACKET_BYTES},
 	{.name = "loop", .callback = loop_callback},
 	{.name = NULL},
@@ -86,31 +87,6 @@ static void stop(void *ctx)
 	lws_context_destroy(server.context);
 }
 
-/*
- * libwebsockets does not say why it cannot listen, and a context whose loop
- * never ran cannot be freed whole: so look before there is one.  NULL: nothing
- * is in the way (or this is no plain address, and libwebsockets has to say).
- */
-static const char *why_not_listening(const char *address, int port)
-{
-	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM};
-	struct addrinfo *found;
-	char service[16];
-	int fd, one = 1, error = 0;
-
-	snprintf(service, sizeof(service), "%d", port);
-	if (getaddrinfo(address, service, &hints, &found) != 0)
-		return NULL;
-	fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-	    bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, 1) < 0)
-		error = errno;
-	if (fd >= 0)
-		close(fd);
-	freeaddrinfo(found);
-	return error ? strerror(error) : NULL;
-}
-
 static cs_status cannot_listen(const struct config *config, const char *why, struct cs_error *err)
 {
 	return cs_fail(err, CS_ERR_CONFIG, "cannot listen on %s port %d: %s",
@@ -134,7 +110,9 @@ static cs_status create(struct relay *relay, struct cs_error *err)
 		.server_string = "clinic-relay",
 	};
 
-	const char *why = why_not_listening(config->listen_address, config->port);
+	/* libwebsockets does not say why it cannot listen, and a context whose loop never ran
+	   cannot be freed whole: so look before there is one */
+	const char *why = ws_listen_try(config);
 
 	if (why)
 		return cannot_listen(config, why, err);
@@ -150,10 +128,12 @@ static cs_status create(struct relay *relay, struct cs_error *err)
 	info.port = config->port;
 	if (!strchr(config->listen_address, ':'))
 		info.options |= LWS_SERVER_OPTION_DISABLE_IPV6;
+	if (config->listen_share)
+		info.port = CONTEXT_PORT_NO_LISTEN_SERVER;
 	server.opening = true;
 	server.vhost = lws_create_vhost(server.context, &info);
 	server.opening = false;
-	if (!server.vhost)
+	if (!server.vhost || (config->listen_share && !ws_listen_start(server.vhost)))
 		return cannot_listen(config, "libwebsockets refuses it", err);
 	return CS_OK;
 }
@@ -177,11 +157,14 @@ cs_status ws_server_start(struct relay *relay, struct cs_error *err)
 
 int ws_server_port(void)
 {
-	return lws_get_vhost_listen_port(server.vhost);
+	int port = lws_get_vhost_listen_port(server.vhost);
+
+	return port > 0 ? port : ws_listen_port();
 }
 
 void ws_server_close(void)
 {
+	ws_listen_stop();
 	/* after stop() the first call has closed all handles; this one frees the context */
 	if (server.context)
 		lws_context_destroy(server.context);

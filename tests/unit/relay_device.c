@@ -74,6 +74,13 @@ static bool env_tables(void *ctx, char *const *tables, size_t count)
 	return ((struct world *)ctx)->tables_known;
 }
 
+static bool env_admit(void *ctx, struct device *d)
+{
+	(void)ctx;
+	(void)d;
+	return true;
+}
+
 static bool env_catch_up(void *ctx, struct device *d)
 {
 	struct world *w = ctx;
@@ -124,6 +131,8 @@ static int set_up(void **state)
 				     .wake = env_wake,
 				     .access_code_good = env_code,
 				     .tables_known = env_tables,
+				     .admit = env_admit,
+				     .admitted = env_cancel,
 				     .catch_up = env_catch_up,
 				     .catch_up_cancel = env_cancel,
 				     .catch_up_resume = env_resume,

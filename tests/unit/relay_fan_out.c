@@ -25,7 +25,9 @@ struct world {
 	struct fan_out fan_out;
 	struct device_env env;
 	struct device *devices[DEVICES];
-	int frames[DEVICES]; /* that each was given */
+	int frames[DEVICES];   /* that each was given */
+	int64_t at[DEVICES];   /* where each is by what it was given */
+	size_t level[DEVICES]; /* how often it was told that it has everything */
 	int wakes, turns;
 	bool reads; /* devices take what they are woken for */
 };
@@ -70,6 +72,30 @@ static size_t number_of(const struct world *w, const struct device *d)
 	return i;
 }
 
+static int64_t batch_after(const struct frame *f, const char *key)
+{
+	const char *at = memmem(f->text, f->len, key, strlen(key));
+
+	assert_non_null(at);
+	return strtoll(at + strlen(key), NULL, 10);
+}
+
+/* Whatever happens, a frame continues where the device is. */
+static void take(struct world *w, size_t i, const struct frame *f)
+{
+	int64_t from;
+
+	if (memmem(f->text, f->len, "\"ready\"", 7))
+		w->at[i] = batch_after(f, "\"cursor\":\"");
+	if (!memmem(f->text, f->len, "\"from\"", 6))
+		return;
+	from = batch_after(f, "\"from\":\"");
+	assert_int_equal(from, w->at[i]);
+	w->at[i] = batch_after(f, "\"to\":\"");
+	w->frames[i] += memmem(f->text, f->len, "database_change", 15) != NULL;
+	w->level[i] += from == w->at[i];
+}
+
 static void env_wake(void *ctx, struct device *d)
 {
 	struct world *w = ctx;
@@ -78,8 +104,7 @@ static void env_wake(void *ctx, struct device *d)
 	w->wakes++;
 	clock_us += WRITE_US;
 	while (w->reads && (f = device_next(d, 0))) {
-		w->frames[number_of(w, d)] +=
-			memmem(f->text, f->len, "database_change", 15) != NULL;
+		take(w, number_of(w, d), f);
 		frame_unref(f);
 	}
 }
@@ -92,6 +117,13 @@ static bool yes(void *ctx, uint64_t now_ms)
 }
 
 static bool env_catch_up(void *ctx, struct device *d)
+{
+	(void)ctx;
+	(void)d;
+	return true;
+}
+
+static bool env_admit(void *ctx, struct device *d)
 {
 	(void)ctx;
 	(void)d;
@@ -142,6 +174,8 @@ static int set_up(void **state)
 				     .feed = w->feed,
 				     .wake = env_wake,
 				     .tables_known = tables_known,
+				     .admit = env_admit,
+				     .admitted = env_nothing,
 				     .catch_up = env_catch_up,
 				     .catch_up_cancel = env_nothing,
 				     .catch_up_resume = env_nothing,
@@ -276,16 +310,20 @@ static void level_is_not_said_while_something_gathers(void **state)
 {
 	struct world *w = *state;
 	struct device *d = w->devices[1];
+	size_t told;
 
 	poll_brings(w, 11, "patients");
 	w->reads = false;
 	d->level_due = true;
 	poll_brings(w, 12, "patients");
 	assert_true(feed_gathers(d->group));
+	told = w->level[1];
 	for (struct frame *f; (f = device_next(d, 0)); frame_unref(f))
-		assert_null(memmem(f->text, f->len, "heartbeat", 9));
+		take(w, 1, f);
+	assert_int_equal(w->level[1], told);
 	w->reads = true;
 	finish(w);
+	assert_int_equal(w->level[1], told + 1);
 	assert_false(d->level_due);
 	assert_int_equal(d->cursor.batch, 12);
 }
@@ -302,6 +340,39 @@ static void a_frame_larger_than_the_ring_reaches_all(void **state)
 	assert_int_equal(feed_memory(w->feed), 0);
 }
 
+static void ask(struct world *w, size_t i, int64_t batch)
+{
+	char text[200], cursor[CURSOR_TEXT_BYTES];
+	struct cursor c = cursor_of(batch);
+
+	snprintf(text, sizeof(text),
+		 "{\"type\":\"request_sync\",\"cursor\":\"%s\",\"tables\":null}",
+		 cursor_format(&c, cursor));
+	device_receive(w->devices[i], text, strlen(text), 0);
+	env_wake(w, w->devices[i]);
+}
+
+/* Its place is in the builder: the entry that is made for it is shown to it as well. */
+static void who_asks_inside_what_gathers_misses_nothing(void **state)
+{
+	struct world *w = *state;
+
+	poll_brings(w, 11, "patients");
+	finish(w);
+	for (int64_t id = 12; id <= 15; id++)
+		feed_one_batch(w->feed, id, "patients", 1, 20);
+	w->at[1] = w->at[2] = 0;
+	ask(w, 1, 13);
+	ask(w, 2, 11);
+	finish(w);
+	assert_int_equal(w->at[1], 15);
+	assert_int_equal(w->at[2], 15);
+	feed_poll_end(w->feed, 0);
+	finish(w);
+	for (size_t i = 0; i < DEVICES; i++)
+		assert_int_equal(w->devices[i]->cursor.batch, i % 4 == 0 ? 10 : 15);
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -314,6 +385,7 @@ int main(void)
 		test(devices_may_come_and_go_during_a_walk),
 		test(level_is_not_said_while_something_gathers),
 		test(a_frame_larger_than_the_ring_reaches_all),
+		test(who_asks_inside_what_gathers_misses_nothing),
 	};
 
 	log_set_level(LOG_LEVEL_WARNING);

@@ -1,0 +1,234 @@
+/* Who may resume at once, and who waits in line. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "admission.h"
+#include "device.h"
+#include "log.h"
+#include "relay_support.h"
+
+#define DEVICES 8
+
+struct world {
+	struct config config;
+	struct feed_limits limits;
+	struct feed *feed;
+	struct device_env env;
+	struct admission admission;
+	struct device *devices[DEVICES];
+	int catch_ups, turns_due;
+	size_t most;
+};
+
+static void on_entry(void *ctx, struct feed_group *g)
+{
+	(void)ctx;
+	(void)g;
+}
+
+static void on_resync(void *ctx, struct feed_group *g, const struct cursor *at, const char *tables)
+{
+	(void)ctx;
+	while (g->devices)
+		device_resync(g->devices, "table_changed", at, tables, 0);
+}
+
+static void on_idle(void *ctx, struct feed_group *g, struct frame *f)
+{
+	(void)ctx;
+	(void)g;
+	(void)f;
+}
+
+static const struct feed_events events = {on_entry, on_resync, on_entry, on_idle};
+
+static bool env_admit(void *ctx, struct device *d)
+{
+	struct world *w = ctx;
+
+	return admission_enter(&w->admission, d, w->most);
+}
+
+static void env_admitted(void *ctx, struct device *d)
+{
+	struct world *w = ctx;
+
+	w->turns_due += admission_leave(&w->admission, d);
+}
+
+static bool env_catch_up(void *ctx, struct device *d)
+{
+	(void)d;
+	((struct world *)ctx)->catch_ups++;
+	return true;
+}
+
+static void env_nothing(void *ctx, struct device *d)
+{
+	(void)ctx;
+	(void)d;
+}
+
+static bool env_proven(void *ctx, uint64_t now_ms)
+{
+	(void)ctx;
+	(void)now_ms;
+	return true;
+}
+
+static int set_up(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+	struct cursor start = cursor_of(10);
+
+	config_defaults(&w->config);
+	w->limits.ring_bytes = 1 << 20;
+	w->limits.builder.max_frame_bytes = 4096;
+	w->feed = feed_new(&w->limits, &events, w);
+	feed_start(w->feed, &start);
+	w->env = (struct device_env){.config = &w->config,
+				     .feed = w->feed,
+				     .wake = env_nothing,
+				     .admit = env_admit,
+				     .admitted = env_admitted,
+				     .catch_up = env_catch_up,
+				     .catch_up_cancel = env_nothing,
+				     .catch_up_resume = env_nothing,
+				     .database_proven = env_proven,
+				     .ctx = w};
+	for (size_t i = 0; i < DEVICES; i++) {
+		char text[100];
+
+		w->devices[i] = device_new(&w->env, true, 0);
+		snprintf(text, sizeof(text), "{\"type\":\"client_info\",\"device_id\":\"d-%zu\"}",
+			 i);
+		device_receive(w->devices[i], text, strlen(text), 0);
+	}
+	*state = w;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct world *w = *state;
+
+	for (size_t i = 0; i < DEVICES; i++)
+		device_free(w->devices[i], 0);
+	/* whatever happened, nobody is left behind in the line */
+	assert_null(w->admission.first);
+	assert_null(w->admission.last);
+	assert_int_equal(w->admission.waiting, 0);
+	assert_int_equal(w->admission.inside, 0);
+	feed_free(w->feed);
+	free(w);
+	return 0;
+}
+
+static void ask(struct world *w, size_t i, int64_t batch)
+{
+	char text[200], cursor[CURSOR_TEXT_BYTES];
+	struct cursor c = cursor_of(batch);
+
+	snprintf(text, sizeof(text),
+		 "{\"type\":\"request_sync\",\"cursor\":\"%s\",\"tables\":null}",
+		 cursor_format(&c, cursor));
+	device_receive(w->devices[i], text, strlen(text), 0);
+}
+
+static void go(struct world *w, size_t i)
+{
+	device_free(w->devices[i], 0);
+	w->devices[i] = NULL;
+}
+
+static void the_log_is_asked_for_so_many_at_once(void **state)
+{
+	struct world *w = *state;
+
+	w->most = 2;
+	for (size_t i = 0; i < 5; i++)
+		ask(w, i, 5);
+	assert_int_equal(w->catch_ups, 2);
+	assert_int_equal(w->admission.waiting, 3);
+	assert_int_equal(w->devices[2]->state, DEVICE_WAIT_REQUEST);
+	/* ready: the next in line has its turn */
+	device_cursor_good(w->devices[0]);
+	assert_int_equal(w->turns_due, 1);
+	assert_false(admission_turn(&w->admission, 2, 0));
+	assert_int_equal(w->catch_ups, 3);
+	assert_true(w->devices[2]->admitted);
+	assert_int_equal(w->devices[3]->state, DEVICE_WAIT_REQUEST);
+}
+
+static void who_leaves_frees_the_place(void **state)
+{
+	struct world *w = *state;
+
+	w->most = 1;
+	for (size_t i = 0; i < 6; i++)
+		ask(w, i, 5);
+	/* from the middle, the end and the beginning of the line */
+	go(w, 3);
+	go(w, 5);
+	go(w, 1);
+	assert_int_equal(w->admission.waiting, 2);
+	assert_int_equal(w->turns_due, 0);
+	/* one that asks anew has one place, not two */
+	ask(w, 4, 5);
+	assert_int_equal(w->admission.waiting, 2);
+	/* gone without having been ready */
+	go(w, 0);
+	assert_int_equal(w->turns_due, 1);
+	admission_turn(&w->admission, 1, 0);
+	assert_true(w->devices[2]->admitted);
+	/* told that it needs a snapshot: it is not ready, but needs no place either */
+	device_resync(w->devices[2], "too_old", NULL, NULL, 0);
+	admission_turn(&w->admission, 1, 0);
+	assert_true(w->devices[4]->admitted);
+	assert_int_equal(w->catch_ups, 3);
+}
+
+/* From memory everybody in line is ready at once: still only so many in a turn. */
+static void a_turn_admits_no_more_than_so_many(void **state)
+{
+	struct world *w = *state;
+
+	w->most = 3;
+	w->admission.inside = 3;
+	for (size_t i = 0; i < 7; i++)
+		ask(w, i, 10);
+	assert_int_equal(w->admission.waiting, 7);
+	w->admission.inside = 0;
+	assert_true(admission_turn(&w->admission, 3, 0));
+	assert_int_equal(w->admission.waiting, 4);
+	assert_int_equal(w->admission.inside, 0);
+	/* who comes now stands at the end */
+	ask(w, 7, 10);
+	assert_int_equal(w->admission.waiting, 5);
+	assert_true(admission_turn(&w->admission, 3, 0));
+	assert_int_equal(w->devices[7]->state, DEVICE_WAIT_REQUEST);
+	assert_false(admission_turn(&w->admission, 3, 0));
+	for (size_t i = 0; i < DEVICES; i++)
+		assert_int_equal(w->devices[i]->state, DEVICE_CATCH_UP);
+	assert_int_equal(w->catch_ups, 0);
+}
+
+#define test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test(the_log_is_asked_for_so_many_at_once),
+		test(who_leaves_frees_the_place),
+		test(a_turn_admits_no_more_than_so_many),
+	};
+
+	log_set_level(LOG_LEVEL_WARNING);
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
