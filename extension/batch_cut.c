@@ -290,6 +290,17 @@ cut_result(FunctionCallInfo fcinfo, const CsCut *cut, const CutDigest *digest)
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, isnull));
 }
 
+/*
+ * In mode "worker" no commit has told of its changes, and what is cut here the
+ * worker will not find.
+ */
+static void
+notify_of(const CsCut *cut)
+{
+	if (cut->changes > 0 && cs_notify_effective() == CS_NOTIFY_WORKER)
+		(void) cs_notify_batch(cut);
+}
+
 PG_FUNCTION_INFO_V1(clinic_sync_make_batch);
 
 /*
@@ -305,6 +316,7 @@ clinic_sync_make_batch(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("argument of make_batch() must not be null")));
 	cut_batch(PG_GETARG_BOOL(0), NULL, &cut);
+	notify_of(&cut);
 	PG_RETURN_DATUM(cut_result(fcinfo, &cut, NULL));
 }
 
@@ -327,5 +339,6 @@ clinic_sync_cut_digest(PG_FUNCTION_ARGS)
 	digest.relation = PG_GETARG_OID(0);
 	digest.columns = PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1);
 	cut_batch(true, &digest, &cut);
+	notify_of(&cut);
 	PG_RETURN_DATUM(cut_result(fcinfo, &cut, &digest));
 }

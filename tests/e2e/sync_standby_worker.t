@@ -80,6 +80,15 @@ is(metric('read_rounds_total') - $before{read_rounds_total}, metric('rounds_tota
 cmp_ok(metric('read_rounds_total'), '>', $before{read_rounds_total}, 'by its bell');
 is(metric('abandoned_rounds_total'), $before{abandoned_rounds_total}, 'and served on its word');
 
+# Somebody else is faster than the worker. Nobody vouches for that batch, but it is told of as well.
+my $faster = $clinic->cluster->connect;
+$faster->do($_) for 'BEGIN', 'LOCK TABLE clinic_sync.batch_lock IN EXCLUSIVE MODE';
+pay(9);
+is($faster->selectrow_array('SELECT changes FROM clinic_sync.make_batch()'), 1, 'somebody else cuts the batch');
+$faster->do('COMMIT');
+wait_for('its row', sub { held(9) });
+is(metric('abandoned_rounds_total'), $before{abandoned_rounds_total} + 1, 'it rings as well, and is proven first');
+
 # ---- a wait that is broken off --------------------------------------------------------------
 
 standby('nobody');
