@@ -19,6 +19,10 @@ BEGIN
 	EXECUTE format('CREATE TABLE %s (
 		seq bigint NOT NULL, xid xid8 NOT NULL, publication int NOT NULL,
 		op "char" NOT NULL, head boolean NOT NULL, key text, data text, origin text) WITH (fillfactor = 100)', log_table);
+	-- rows over 2 kB are compressed by whoever writes them: lz4 takes a third of the time, if the server has it
+	IF EXISTS (SELECT FROM pg_settings s WHERE s.name = 'default_toast_compression' AND 'lz4' = ANY (s.enumvals)) THEN
+		EXECUTE format('ALTER TABLE %s ALTER data SET COMPRESSION lz4', log_table);
+	END IF;
 	-- a transaction's first row on each page; extension/log_row.c
 	EXECUTE format('CREATE INDEX change_log_%s_xid ON %s (xid) WHERE head', new_id, log_table);
 	EXECUTE format('REVOKE ALL ON TABLE %s FROM PUBLIC', log_table);

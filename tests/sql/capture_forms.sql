@@ -5,7 +5,7 @@
  */
 \set ON_ERROR_STOP 1
 SET client_min_messages = warning;
-SELECT plan(50);
+SELECT plan(51);
 
 CREATE TABLE mark (seq bigint);
 INSERT INTO mark VALUES (0);
@@ -235,6 +235,9 @@ CREATE TABLE doc (id int PRIMARY KEY, body text, n int);
 ALTER TABLE doc ALTER body SET STORAGE EXTERNAL;
 SELECT clinic_sync.publish('doc') \gset
 INSERT INTO doc VALUES (1, repeat('x', 100000), 1);
+SELECT is((SELECT pg_column_compression(l.data) FROM clinic_sync.change_log_1 l WHERE l.op = 'i' AND l.data LIKE '%xxx%'),
+	(SELECT CASE WHEN 'lz4' = ANY (s.enumvals) THEN 'lz4' ELSE 'pglz' END FROM pg_settings s WHERE s.name = 'default_toast_compression'),
+	'a large row is compressed the quick way');
 SELECT new_log() AS published \gset
 UPDATE doc SET n = 2;
 SELECT is(new_log(), 'u {"id":1} {"n":2}', 'a TOASTed value that stays is not repeated');
