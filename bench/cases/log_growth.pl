@@ -104,7 +104,8 @@ sub batch_and_feed {
 		my ($next) = $reader->selectrow_array('SELECT cursor FROM clinic_sync.make_batch()');
 		my $rows = $reader->selectall_arrayref('SELECT * FROM clinic_sync.feed(?, 10000)', undef, $cursor);
 		push @cpu, (cpu_ns($reader->{pg_pid}) - $before) / 1e6;
-		die 'a change and a closing row were expected, ' . @$rows . " rows came\n" if @$rows != 2;
+		die 'a change and a closing row were expected, not ', map({ join(' ', map { $_ // '-' } @$_) . "\n" } @$rows), "\n"
+			if @$rows != 2;
 		$cursor = $next;
 	}
 	return median(@cpu);

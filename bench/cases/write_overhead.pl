@@ -41,7 +41,7 @@ for my $workload (BenchWriters::workloads()) {
 	for my $count (pick([1, 8, 32], [1, 8, 32], [2])->@*) {
 		$writers->settle;
 		note("$workload, $count writers");
-		report(paired(pick(5, 3, 1), map { my $system = $_;
+		report(paired(pick(7, 3, 1), map { my $system = $_;
 			[$system => sub { $writers->run($system, $workload, $count) }] } $writers->systems),
 			workload => $workload, writers => $count);
 	}

@@ -40,7 +40,7 @@ die "a flush is $added{value} ms slower, not 2\n" if $added{value} < 1.9;
 for my $workload (BenchWriters::workloads()) {
 	$writers->settle;
 	note("$workload, $WRITERS writers");
-	my $got = paired(pick(5, 3, 1), map { my $system = $_;
+	my $got = paired(pick(7, 3, 1), map { my $system = $_;
 		[$system => sub { $writers->run($system, $workload, $WRITERS) }] } $writers->systems);
 	for my $system (grep { $_ ne 'bare' } $writers->systems) {
 		emit(figure => 'write_overhead_slow_flush', system => $system, workload => $workload,
