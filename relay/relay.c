@@ -328,7 +328,11 @@ static void on_tick(void *ctx)
 		device_tick(d, now_ms);
 		session_tick(d->session, now_ms);
 	}
-	relay_report(r);
+	/* for a view that is brought up to date every report_interval_s, twice as often will do */
+	if (now_ms >= r->report_at_ms) {
+		r->report_at_ms = now_ms + (uint64_t)r->config->report_interval_s * 500;
+		relay_report(r);
+	}
 }
 
 static void on_goodbye_tick(void *ctx)

@@ -1,74 +1,128 @@
-/* Reports; see relay_report.h. */
+/*
+ * Reports; see relay_report.h.
+ *
+ * Written straight as text: with thousands of devices a tree of JSON values
+ * would hold the loop for tens of milliseconds.
+ */
 #include "relay_report.h"
 
-#include <jansson.h>
+#include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "dynbuf.h"
 #include "log.h"
 #include "upstream.h"
 
-static json_t *cursor_json(const struct cursor *c)
+#define REPORT_MOST_BYTES ((size_t)256 * 1024 * 1024)
+
+static void add_text(struct dynbuf *b, const char *key, const char *value)
+{
+	dynbuf_addf(b, "\"%s\":", key);
+	dynbuf_add_json(b, value, strlen(value));
+	dynbuf_adds(b, ",");
+}
+
+static void add_cursor(struct dynbuf *b, const struct cursor *c)
 {
 	char text[CURSOR_TEXT_BYTES];
 
-	return c->batch ? json_string(cursor_format(c, text)) : json_null();
+	if (c->batch)
+		add_text(b, "cursor", cursor_format(c, text));
+	else
+		dynbuf_adds(b, "\"cursor\":null,");
 }
 
-static json_t *device_json(const struct device *d)
+static void add_device(struct dynbuf *b, const struct device *d)
 {
-	return json_pack("{s:s, s:s, s:s, s:b, s:s, s:o, s:s, s:I}", "id", d->info.device_id,
-			 "name", d->info.name, "app_version", d->info.app_version, "connected", 1,
-			 "connected_at", d->connected_at, "cursor", cursor_json(&d->cursor),
-			 "state", device_state_name(d->state), "queue_bytes",
-			 (json_int_t)device_behind(d));
+	dynbuf_adds(b, b->len > 1 ? ",{" : "{");
+	add_text(b, "id", d->info.device_id);
+	add_text(b, "name", d->info.name);
+	add_text(b, "app_version", d->info.app_version);
+	add_text(b, "connected_at", d->connected_at);
+	add_text(b, "state", device_state_name(d->state));
+	add_cursor(b, &d->cursor);
+	dynbuf_addf(b, "\"connected\":true,\"queue_bytes\":%" PRIu64 "}", device_behind(d));
+}
+
+/* ---- one row for a device ---------------------------------------------------------- */
+
+/* Ids seen in one report; open addressing, at most half full. */
+struct seen {
+	const char **ids;
+	size_t capacity; /* a power of two */
+};
+
+static bool seen_init(struct seen *s, size_t devices)
+{
+	for (s->capacity = 16; s->capacity < 2 * devices; s->capacity *= 2)
+		;
+	s->ids = calloc(s->capacity, sizeof(*s->ids));
+	return s->ids != NULL;
+}
+
+/* True: for the first time. */
+static bool seen_first(struct seen *s, const char *id)
+{
+	uint64_t hash = UINT64_C(14695981039346656037);
+	size_t at;
+
+	for (const char *c = id; *c; c++)
+		hash = (hash ^ (unsigned char)*c) * UINT64_C(1099511628211);
+	for (at = hash & (s->capacity - 1); s->ids[at]; at = (at + 1) & (s->capacity - 1))
+		if (strcmp(s->ids[at], id) == 0)
+			return false;
+	s->ids[at] = id;
+	return true;
 }
 
 /*
  * Two links of one device (the old one not dead yet) are one row: the newest,
  * which stands first in the list.
  */
-static char *devices_text(const struct relay *r)
+static void write_devices(const struct relay *r, struct dynbuf *b)
 {
-	json_t *by_id = json_object(), *array = json_array(), *row;
-	const char *id;
-	char *text;
+	struct seen seen;
 
+	if (!seen_init(&seen, r->device_count)) {
+		b->failed = true;
+		return;
+	}
+	dynbuf_adds(b, "[");
 	for (const struct device *d = r->devices; d; d = d->next)
-		if (d->known && !json_object_get(by_id, d->info.device_id))
-			json_object_set_new(by_id, d->info.device_id, device_json(d));
-	json_object_foreach(by_id, id, row) json_array_append(array, row);
-	text = json_dumps(array, JSON_COMPACT);
-	json_decref(array);
-	json_decref(by_id);
-	return text;
+		if (d->known && seen_first(&seen, d->info.device_id))
+			add_device(b, d);
+	dynbuf_adds(b, "]");
+	free(seen.ids);
 }
 
-static char *relay_text(const struct relay *r)
+static void write_relay(const struct relay *r, struct dynbuf *b)
 {
 	uint64_t behind = 0;
-	json_t *relay;
-	char *text;
 
 	for (const struct device *d = r->devices; d; d = d->next)
 		behind += device_behind(d);
-	relay = json_pack("{s:s, s:s, s:s, s:i, s:s, s:I, s:o, s:I}", "id", r->id, "name",
-			  r->config->relay_name, "version", CLINIC_SYNC_VERSION, "pid",
-			  (int)getpid(), "started_at", r->started_at, "devices",
-			  (json_int_t)r->device_count, "cursor", cursor_json(feed_cursor(r->feed)),
-			  "queue_bytes", (json_int_t)behind);
-	text = relay ? json_dumps(relay, JSON_COMPACT) : NULL;
-	json_decref(relay);
-	return text;
+	dynbuf_adds(b, "{");
+	add_text(b, "id", r->id);
+	add_text(b, "name", r->config->relay_name);
+	add_text(b, "version", CLINIC_SYNC_VERSION);
+	add_text(b, "started_at", r->started_at);
+	add_cursor(b, feed_cursor(r->feed));
+	dynbuf_addf(b, "\"pid\":%d,\"devices\":%zu,\"queue_bytes\":%" PRIu64 "}", (int)getpid(),
+		    r->device_count, behind);
 }
 
 void relay_report(struct relay *r)
 {
-	char *relay = relay_text(r);
-	char *devices = devices_text(r);
+	struct dynbuf relay, devices;
 
-	if (!relay || !devices || !upstream_report(relay, devices))
+	dynbuf_init(&relay, REPORT_MOST_BYTES);
+	dynbuf_init(&devices, REPORT_MOST_BYTES);
+	write_relay(r, &relay);
+	write_devices(r, &devices);
+	if (relay.failed || devices.failed || !upstream_report(relay.data, devices.data))
 		log_warning("out of memory for the report to the database");
-	free(relay);
-	free(devices);
+	dynbuf_free(&relay);
+	dynbuf_free(&devices);
 }

@@ -31,6 +31,7 @@ struct relay {
 	bool going_down;
 	bool upstream_stopped;
 	uint64_t goodbye_until_ms;
+	uint64_t report_at_ms;
 	struct loop_timer tick;
 };
 

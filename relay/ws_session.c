@@ -156,6 +156,19 @@ static int on_receive(struct session *s, const char *bytes, size_t len)
 	return 0;
 }
 
+/*
+ * Devices that came together must not be pinged together: thousands of them in
+ * one turn of the loop would hold it up.  The golden ratio spreads any number
+ * of them evenly.
+ */
+static uint64_t ping_offset_ms(const struct config *config)
+{
+	static uint32_t turn;
+
+	turn += UINT32_C(2654435769);
+	return (uint64_t)config->ping_interval_s * 1000 * turn >> 32;
+}
+
 static int on_established(struct session *s, struct lws *wsi)
 {
 	struct relay *relay = ws_relay(wsi);
@@ -167,7 +180,8 @@ static int on_established(struct session *s, struct lws *wsi)
 	memset(s, 0, sizeof(*s));
 	explicit_bzero(authorization, sizeof(authorization));
 	s->wsi = wsi;
-	s->heard_ms = s->pinged_ms = clock_monotonic_ms();
+	s->heard_ms = clock_monotonic_ms();
+	s->pinged_ms = s->heard_ms - ping_offset_ms(relay->config);
 	dynbuf_init(&s->in, (size_t)relay->config->max_message_bytes);
 	s->device = relay_device_open(relay, authorized);
 	if (!s->device)
