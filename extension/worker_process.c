@@ -141,12 +141,18 @@ pin_settings(void)
 											  {"default_transaction_deferrable", "off"},
 											  {"lock_timeout", "1s"},
 											  {"statement_timeout", "0"},
+											  {"transaction_timeout", "0"},
 											  {"idle_in_transaction_session_timeout", "0"},
 											  {"search_path", "pg_catalog, pg_temp"},
 											  {"jit", "off"}};
 
 	for (int i = 0; i < lengthof(settings); i++)
+	{
+		/* not all servers know all of them */
+		if (GetConfigOption(settings[i][0], true, false) == NULL)
+			continue;
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_SESSION);
+	}
 }
 
 void

@@ -2,7 +2,7 @@
 #
 #   make check-sql      also: lint, isolation, unit, fuzz, e2e, consistency
 #   make check-sql SQL_TESTS=tests/sql/publish.sql      also: ISOLATION_TESTS, UNIT_TESTS ...
-#   make soak           the consistency test for MINUTES=10, SEED= as printed by an earlier run
+#   make soak           the consistency test: MINUTES=10, SEED=, NOTIFY_MODE=worker, commit, off or random
 #   make mutants        do the tests see the mistakes they exist for?
 #
 # Programs exist in three builds: build (as users get them), build/asan

@@ -136,6 +136,21 @@ $clinic->caches_equal('all rows in the end');
 is(worker($dbh)->{errors}, 0, 'the worker met no error');
 $relay->stop;
 
+# Somebody keeps the batcher's lock: the worker waits a second, says so, and tries again.
+my $pid = wait_worker($dbh);
+my $holder = $clinic->cluster->connect;
+$holder->do('BEGIN; LOCK TABLE clinic_sync.batch_lock IN EXCLUSIVE MODE');
+$expected = logged() + 1;
+pay($dbh);
+wait_for('the worker to fail', sub { worker($dbh)->{state} eq 'failing' });
+like(worker($dbh)->{last_error}, qr/lock timeout/, 'a lock that is not free is an error it shows');
+like($dbh->selectrow_array(q(SELECT array_to_string(problems, ' ') FROM clinic_sync.status)),
+	qr/the background worker is failing: .*lock timeout/, 'and status, too');
+$holder->do('ROLLBACK');
+wait_for('it to try again', sub { logged() == $expected });
+wait_for('it to be well', sub { worker($dbh)->{state} eq 'running' });
+is(wait_worker($dbh), $pid, 'it goes on by itself, the same process');
+
 # ---- without preload -------------------------------------------------------------
 
 my $plain = ClinicTest->new(patients => 5, conf => "clinic_sync.notify = worker\nclinic_sync.worker_max = 4\n");
