@@ -39,7 +39,7 @@ sub streams {
 sub report_rate {
 	my ($got, %line) = @_;
 	for my $from ('returned', 'sent') {
-		my %value = map { my $side = $_; $side => [map { $_->{devices}{$from}{p99_ms} } @{$got->{$side}}] } keys %$got;
+		my %value = map { my $side = $_; $side => [map { BenchLive::Stream::ms($_, $from, 99) } @{$got->{$side}}] } keys %$got;
 		my %part = (part => $from eq 'sent' ? $from : undef);
 		emit(%line, %part, percentile => 99, unit => 'ms', spread(@{$value{relay}}), baseline => median(@{$value{bare}}));
 		$part{part} = join ' ', 'over bare', $part{part} // ();

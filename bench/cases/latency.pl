@@ -57,7 +57,7 @@ my $got = paired(pick(5, 3, 1),
 sub figures {
 	my ($from, $percentile) = @_;
 	return {map { my $side = $_;
-		$side => [map { $_->{devices}{$from}{"p${percentile}_ms"} } @{$got->{$side}}] } keys %$got};
+		$side => [map { BenchLive::Stream::ms($_, $from, $percentile) } @{$got->{$side}}] } keys %$got};
 }
 
 for my $mode (@BenchLive::MODES) {
@@ -95,14 +95,14 @@ sub steps {
 		next if $cut > $s->{first};
 		my $heard = $mode eq 'worker' ? $s->{bell} : $cut;
 		my %step = (commit => $s->{returned} - $s->{sent}, cut => $cut - $s->{returned},
-			notify => $heard - $cut - $run->{flush_ms} * 1e6, feed => $s->{first} - $heard,
+			notify => $heard - $cut - ($run->{flush_ms} // 0) * 1e6, feed => $s->{first} - $heard,
 			fan_out => $s->{last} - $s->{first});
 		push @{$all{$_}}, $step{$_} / 1e6 for keys %step;
 	}
 	my %median = map { $_ => median(@{$all{$_}}) } keys %all;
 	$median{flush} = $run->{flush_ms};
 	if ($mode eq 'commit') {	# the relay's query for the cut returns after the flush
-		$median{feed} -= $median{flush} if defined $median{feed};
+		$median{feed} -= $median{flush} // 0 if defined $median{feed};
 		delete $median{notify};
 	}
 	return \%median;

@@ -173,6 +173,15 @@ sub commit {
 	return $writer->ask("run $first $count $option{rate} " . ($option{rows} // 1), 'done');
 }
 
+# A percentile in ms of what run() returned, from "returned" or "sent". A frame
+# may be there before the writer has seen its COMMIT return: less than 10 us
+# counts as 10, so that it can be divided by.
+sub ms {
+	my ($got, $from, $percentile) = @_;
+	my $ms = $got->{devices}{$from}{"p${percentile}_ms"};
+	return $ms < 0.01 ? 0.01 : $ms;
+}
+
 # The number of the last change; 0: none yet.
 sub last { my ($self) = @_; return $self->{live}{last}{$self->{way}} }
 
