@@ -22,7 +22,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
-use List::Util qw(sum);
+use List::Util qw(min);
 use Time::HiRes qw(time);
 use Bench qw(emit median note paired pick ratio_to spread now);
 use BenchLive;
@@ -93,18 +93,21 @@ sub steps {
 		last if $at == @cuts;
 		my $cut = $cuts[$at];
 		next if $cut > $s->{first};
-		my $heard = $mode eq 'worker' ? $s->{bell} : $cut;
+		my $heard = $mode eq 'worker' ? $s->{bell} : $cut;	# in mode commit it rang before the cut
 		my %step = (commit => $s->{returned} - $s->{sent}, cut => $cut - $s->{returned},
-			notify => $heard - $cut - ($run->{flush_ms} // 0) * 1e6, feed => $s->{first} - $heard,
+			notify => $heard - $cut, feed => $s->{first} - $heard,
 			fan_out => $s->{last} - $s->{first});
 		push @{$all{$_}}, $step{$_} / 1e6 for keys %step;
 	}
 	my %median = map { $_ => median(@{$all{$_}}) } keys %all;
-	$median{flush} = $run->{flush_ms};
-	if ($mode eq 'commit') {	# the relay's query for the cut returns after the flush
-		$median{feed} -= $median{flush} // 0 if defined $median{feed};
-		delete $median{notify};
+	# The flush lies between the cut and what is seen next. Its time is a mean of all flushes,
+	# which a slow one may bring above this median.
+	my $around = $mode eq 'worker' ? 'notify' : 'feed';
+	if (defined $median{$around}) {
+		$median{flush} = min($run->{flush_ms} // 0, $median{$around});
+		$median{$around} -= $median{flush};
 	}
+	delete $median{notify} if $mode eq 'commit';
 	return \%median;
 }
 
