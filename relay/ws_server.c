@@ -14,7 +14,7 @@
 #include "ws_listen.h"
 
 /* Above the largest write there is, or libwebsockets cuts each write at 4 KB and copies the rest.
- */
+   So a frame to a device is one system call; strace -c counts as many sendto() as frames. */
 #define TX_PACKET_BYTES (1024 * 1024)
 /* Each connection has one for as long as it lives. What a device says is shorter, or comes in
    pieces. */
