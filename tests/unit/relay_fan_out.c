@@ -328,6 +328,21 @@ static void level_is_not_said_while_something_gathers(void **state)
 	assert_int_equal(d->cursor.batch, 12);
 }
 
+/* An entry that is full does not wait for the walk's end; those visited before are visited again.
+ */
+static void an_entry_that_comes_during_a_walk_reaches_all(void **state)
+{
+	struct world *w = *state;
+
+	poll_brings(w, 11, "patients");
+	assert_int_equal(w->turns, 1);
+	feed_one_batch(w->feed, 12, "patients", 1, 40000);
+	feed_one_batch(w->feed, 13, "patients", 1, 40000);
+	finish(w);
+	for (size_t i = 0; i < DEVICES; i++)
+		assert_int_equal(w->devices[i]->cursor.batch, i % 4 == 0 ? 10 : 12);
+}
+
 static void a_frame_larger_than_the_ring_reaches_all(void **state)
 {
 	struct world *w = *state;
@@ -384,6 +399,7 @@ int main(void)
 		test(a_group_waits_for_no_more_than_one_walk_of_another),
 		test(devices_may_come_and_go_during_a_walk),
 		test(level_is_not_said_while_something_gathers),
+		test(an_entry_that_comes_during_a_walk_reaches_all),
 		test(a_frame_larger_than_the_ring_reaches_all),
 		test(who_asks_inside_what_gathers_misses_nothing),
 	};
