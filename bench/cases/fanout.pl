@@ -65,7 +65,7 @@ sub at_rate {
 # ---- the most that is held --------------------------------------------------------
 
 my $ROWS = 5;
-my $TOP = 43;	# 20 * 1.15 ** 43: 8,148 changes a second
+my $TOP = 50;	# 20 * 1.15 ** 50: 21,673 changes a second
 
 sub rung { my ($step) = @_; return int(20 * 1.15 ** $step) }
 
@@ -103,7 +103,7 @@ sub highest_held {
 
 sub ceiling {
 	my ($devices) = @_;
-	my %stream = streams($devices, pick(700_000, 350_000, 20_000));
+	my %stream = streams($devices, pick(2_000_000, 1_000_000, 60_000));
 	my $got = paired($ROUNDS, map { my $side = $_;
 		[$side => sub { $devices * rung(highest_held($stream{$side})) }] } sort keys %stream);
 	my %line = (figure => 'fanout', mode => $MODE, devices => $devices);
