@@ -50,6 +50,22 @@ decode_segment(CsOwnScan *scan, HeapTuple row)
 	return segment;
 }
 
+/*
+ * A sealed segment's transactions were all over before the one that sealed it
+ * ended.  So a snapshot which sees that one sees them all, whatever else is
+ * still open in it.
+ */
+static bool
+sees_all_of(const CsSnapshot *before, CsOwnScan *scan, HeapTuple row)
+{
+	bool isnull;
+	Datum max_xid = cs_own_value(scan, row, "max_xid", &isnull);
+	Datum sealed_by = cs_own_value(scan, row, "sealed_by", &isnull);
+
+	return FullTransactionIdPrecedes(DatumGetFullTransactionId(max_xid), before->xmin) ||
+		   cs_snapshot_sees(before, DatumGetFullTransactionId(sealed_by));
+}
+
 List *
 cs_log_segments(Snapshot snapshot, const CsSnapshot *before)
 {
@@ -61,11 +77,9 @@ cs_log_segments(Snapshot snapshot, const CsSnapshot *before)
 	while ((row = cs_own_scan_next(&scan)) != NULL)
 	{
 		CsSegmentRow *segment = decode_segment(&scan, row);
-		bool isnull;
-		Datum max_xid = cs_own_value(&scan, row, "max_xid", &isnull);
 
-		if (segment->state != CS_SEGMENT_SEALED || before == NULL ||
-			FullTransactionIdFollowsOrEquals(DatumGetFullTransactionId(max_xid), before->xmin))
+		if (before == NULL || segment->state != CS_SEGMENT_SEALED ||
+			!sees_all_of(before, &scan, row))
 			segments = lappend(segments, segment);
 	}
 	cs_own_scan_end(&scan);

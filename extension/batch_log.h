@@ -29,8 +29,8 @@ typedef struct CsSegmentRow
 
 /*
  * The segments that can hold rows which `before` does not see: all that are
- * not sealed, and sealed ones that reach the oldest transaction open in it.
- * before may be NULL.  A list of CsSegmentRow *.
+ * not sealed, and sealed ones that reach the oldest transaction open in it and
+ * were sealed since.  before may be NULL.  A list of CsSegmentRow *.
  */
 extern List *cs_log_segments(Snapshot snapshot, const CsSnapshot *before);
 

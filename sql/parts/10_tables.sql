@@ -37,11 +37,13 @@ CREATE TABLE clinic_sync.segment (
 	state      text NOT NULL CHECK (state = ANY ('{current,closed,sealed}'::text[])),
 	created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 	closed_at  timestamptz,
-	max_xid    xid8
+	max_xid    xid8,
+	sealed_by  xid8,
+	CHECK (state <> 'sealed' OR (max_xid IS NOT NULL AND sealed_by IS NOT NULL))
 );
 CREATE UNIQUE INDEX segment_current ON clinic_sync.segment (state) WHERE state = 'current';
 COMMENT ON TABLE clinic_sync.segment IS
-	'segments of the change log: current is written to, closed is not any more, sealed has a final max_xid';
+	'segments of the change log: current is written to, closed is not any more, sealed has a final max_xid and names the transaction that sealed it';
 
 CREATE TABLE clinic_sync.log_lost (
 	segment int NOT NULL

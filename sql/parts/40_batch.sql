@@ -82,7 +82,9 @@ BEGIN
 		IF clinic_sync.seal_segment(closed) THEN
 			EXECUTE format('SELECT l.xid FROM clinic_sync.change_log_%s l WHERE l.head ORDER BY l.xid DESC LIMIT 1', closed)
 				INTO highest;
-			UPDATE clinic_sync.segment s SET state = 'sealed', max_xid = coalesce(highest, '0') WHERE s.id = closed;
+			UPDATE clinic_sync.segment s
+			SET state = 'sealed', max_xid = coalesce(highest, '0'), sealed_by = pg_current_xact_id()
+			WHERE s.id = closed;
 			done := done + 1;
 		END IF;
 	END LOOP;
