@@ -93,7 +93,10 @@ $relay->wait_ready;
 @devices = storm('from the log', @places);
 $seen = metrics();
 cmp_ok($seen->{resumes_log_total}, '>', $devices / 2, 'most from the log');
-cmp_ok($seen->{catch_up_changes_total}, '<', 10 * $count, 'of which one reading serves many')
-	or diag("$seen->{catch_up_changes_total} changes read, $count in the log");
+# how many come while a reading is under way is chance; alone each would read all it lacks
+my $alone = 0;
+$alone += $count - $places[$_ * 7 % @places]{rows} for 0 .. $devices - 1;
+cmp_ok($seen->{catch_up_changes_total}, '<', $alone / 4, 'of which one reading serves many')
+	or diag("$seen->{catch_up_changes_total} changes read, $count in the log, $alone without sharing");
 $_->close for @devices;
 done_testing();
