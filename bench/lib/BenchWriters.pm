@@ -135,6 +135,10 @@ sub add {
 	$dbh->do(qq(INSERT INTO active_patient_queue ("queueEntryId", "patientId", "patientName",
 		"arrivalTime", status, "createdAt") SELECT 'q-' || i, 'JG-' || (i % $PATIENTS + 1), 'Reyes, Maria',
 		now(), 'waiting', now() FROM generate_series(1, $QUEUE) i));
+	# a session's first look for a bill's key, planned on an empty table, would scan it for ever
+	$dbh->do(qq(INSERT INTO patient_bills (id, "patientId", "invoiceNumber", "billDate", subtotal, "totalAmount",
+		status) SELECT 'B-' || i, 'JG-' || (i % $PATIENTS + 1), 'I-' || i, now(), 500.00, 500.00, 'Paid'
+		FROM generate_series(1, $QUEUE) i));
 	$cluster->psql('-d', $dbname, '-c', $_) for @{$SETUP{$system}};
 	$self->listen($system, $dbname);
 	push @{$self->{systems}}, $system;
