@@ -5,7 +5,8 @@
 #   make bench-FIGURE   one case: bench/cases/FIGURE.pl (SCALE=quick for the short one)
 #   make bench-compare  the last run beside bench/results.jsonl: what moved beyond noise
 #   make bench-smoke    does every case work? no figures, under a minute
-#   make bench-keep     the last full run becomes bench/results.jsonl and the tables of the docs
+#   make bench-keep     the last run at full scale becomes bench/results.jsonl and the tables of the docs;
+#                       one of some cases replaces their lines
 #   make bench-docs     only those tables, from bench/results.jsonl
 #
 # Lines of results go to stdout and to build/bench-results.jsonl, one JSON

@@ -2,7 +2,8 @@
 #
 # Makes a run the committed one, and writes what the documents say of figures.
 #
-#	bench/keep.pl NEW        NEW becomes bench/results.jsonl, the documents follow
+#	bench/keep.pl NEW        NEW becomes bench/results.jsonl, the documents follow;
+#	                         of some cases only: their lines replace those there
 #	bench/keep.pl --docs     only the documents, from bench/results.jsonl
 #	bench/keep.pl --check    exit status 1 when a document says something else
 #
@@ -14,13 +15,14 @@
 #	<!-- machine -->              on what and when it was measured
 #	<!-- end -->
 #
-# Only a full run of all cases can be kept, or results of different days and
-# machines would stand side by side.
+# What is kept was run at full scale. A run of some cases joins one of all only
+# if both are of one day and machine, or what does not belong together would
+# stand side by side.
 use strict;
 use warnings;
-use File::Copy qw(copy);
 use FindBin;
 use Getopt::Long;
+use JSON::PP;
 use lib "$FindBin::Bin/lib";
 use BenchCapacity qw(capacity_table);
 use BenchResults qw(read_results title number goal_met);
@@ -31,14 +33,28 @@ my ($check, $docs);
 GetOptions('check' => \$check, 'docs' => \$docs) && @ARGV == ($check || $docs ? 0 : 1)
 	or die "usage: keep.pl NEW | --docs | --check\n";
 
-sub require_whole_run {
+sub machine_of { return (grep { $_->{figure} eq 'machine' } @_)[0] // {} }
+
+# Cases that left no line.
+sub missing_cases {
 	my (@lines) = @_;
-	my ($machine) = grep { $_->{figure} eq 'machine' } @lines;
-	die "that run is not a full one: make bench\n" if !$machine || ($machine->{scale} // '') ne 'full';
 	my %there = map { $_->{figure} => 1 } @lines;
-	my @missing = grep { !$there{$_} } map { m{([^/]+)\.pl$} } glob "$FindBin::Bin/cases/*.pl";
-	die "that run lacks: @missing\n" if @missing;
-	return;
+	return grep { !$there{$_} } map { m{([^/]+)\.pl$} } glob "$FindBin::Bin/cases/*.pl";
+}
+
+# The lines to keep: a whole run as it is, one of some cases within the kept one.
+sub kept_with {
+	my (@new) = @_;
+	die "that run is not at full scale: make bench\n" if (machine_of(@new)->{scale} // '') ne 'full';
+	my @missing = missing_cases(@new) or return @new;
+	my @old = read_results($results_file) or die "no whole run is kept, and that one lacks: @missing\n";
+	for my $key (qw(cpu date kernel memory_mb os postgresql value)) {
+		my ($was, $is) = map { $_->{$key} // '' } machine_of(@old), machine_of(@new);
+		die "that run lacks: @missing; and it cannot join the kept one, whose $key is $was, not $is\n" if $was ne $is;
+	}
+	my %replaced = map { $_->{figure} => 1 } @new;
+	return sort { ($b->{figure} eq 'machine') <=> ($a->{figure} eq 'machine') || $a->{figure} cmp $b->{figure} }
+		@new, grep { !$replaced{$_->{figure}} } @old;
 }
 
 # ---- what stands between the marks ----------------------------------------------
@@ -87,8 +103,11 @@ sub slurp_text {
 }
 
 if (@ARGV) {
-	require_whole_run(read_results($ARGV[0]));
-	copy($ARGV[0], $results_file) or die "$results_file: $!\n";
+	my @kept = kept_with(read_results($ARGV[0]));
+	my $json = JSON::PP->new->canonical;
+	open(my $out, '>', $results_file) or die "$results_file: $!\n";
+	print $out map { $json->encode($_) . "\n" } @kept;
+	close($out) or die "$results_file: $!\n";
 }
 my @lines = read_results($results_file);
 my @differ;
