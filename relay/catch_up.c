@@ -312,25 +312,26 @@ static void on_change(void *ctx, const struct upstream_change *c)
 	leave(r);
 }
 
+/* Only a full member ends a pause, when it drains: so there is none unless one is left. */
 static void heed_full(struct reader *r)
 {
-	size_t left = 0;
-	bool full = false;
+	size_t left = 0, full = 0;
 
 	for (size_t i = 0; i < r->member_count; i++) {
 		left += r->members[i].device != NULL;
-		full = full || (r->members[i].device && device_catch_up_full(r->members[i].device));
+		full += r->members[i].device && device_catch_up_full(r->members[i].device);
 	}
-	for (size_t i = 0; i < r->member_count && left > 1; i++) {
+	for (size_t i = 0; i < r->member_count && left > 1 && full; i++) {
 		struct device *d = r->members[i].device;
 
 		if (!d || !device_catch_up_full(d))
 			continue;
 		r->members[i].device = NULL;
 		left--;
+		full--;
 		device_catch_up_failed(d, clock_monotonic_ms());
 	}
-	set_paused(r, full && left == 1);
+	set_paused(r, full > 0);
 }
 
 static void take_batch(struct reader *r, const struct upstream_batch *b)
@@ -463,13 +464,25 @@ static void take_over(struct reader *r)
 	}
 }
 
+static bool add_to(struct reader *r, struct device *d)
+{
+	if (!add_member(r, d, r->begun || !cursor_equal(&r->from, &d->cursor)))
+		return false;
+	/* one that stands still for its only member does so no longer */
+	enter(r);
+	if (r->paused)
+		heed_full(r);
+	leave(r);
+	return true;
+}
+
 bool catch_up_start(struct catch_ups *c, struct device *d)
 {
 	struct reader *r;
 
 	for (r = c->readers; r; r = r->next)
 		if (leads_past(r, d))
-			return add_member(r, d, r->begun || !cursor_equal(&r->from, &d->cursor));
+			return add_to(r, d);
 	r = reader_new(c, d);
 	if (r && !d->reads_alone)
 		take_over(r);
