@@ -10,6 +10,8 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,10 +24,13 @@
 #define BACKLOG 4096
 /* Connections taken in one turn of the loop. */
 #define ACCEPT_MOST 64
+/* While descriptors or memory are out, the connections that wait keep the socket readable. */
+#define RETRY_AFTER_MS 100
 
 static struct {
 	int fd;
 	struct loop_watch *watch;
+	struct loop_timer retry;
 	struct lws_vhost *vhost;
 } listener = {.fd = -1};
 
@@ -36,6 +41,8 @@ static int open_socket(const struct addrinfo *at, bool share)
 
 	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
 	    (!share || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0) &&
+	    /* inherited by what is accepted; libwebsockets sees only to what it accepts itself */
+	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) == 0 &&
 	    bind(fd, at->ai_addr, at->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)
 		return fd;
 	error = errno;
@@ -64,6 +71,12 @@ const char *ws_listen_try(const struct config *config)
 	return why;
 }
 
+static void on_retry(void *ctx)
+{
+	(void)ctx;
+	loop_watch_want_read(listener.watch, true);
+}
+
 static void on_connections(void *ctx, bool readable, bool writable)
 {
 	(void)ctx;
@@ -72,6 +85,11 @@ static void on_connections(void *ctx, bool readable, bool writable)
 	for (int i = 0; i < ACCEPT_MOST; i++) {
 		int fd = accept4(listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
+		if (fd < 0 &&
+		    (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
+			loop_watch_want_read(listener.watch, false);
+			loop_timer_set(&listener.retry, RETRY_AFTER_MS, on_retry, NULL);
+		}
 		if (fd < 0)
 			return;
 		if (ws_filter_connection(fd) != 0)
@@ -103,6 +121,7 @@ int ws_listen_port(void)
 
 void ws_listen_stop(void)
 {
+	loop_timer_cancel(&listener.retry);
 	loop_watch_free(listener.watch);
 	if (listener.fd >= 0)
 		close(listener.fd);
