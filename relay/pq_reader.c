@@ -128,6 +128,8 @@ static void on_down(void *ctx)
 	memset(&reader.bells, 0, sizeof(reader.bells)); /* the next connect looks anyway */
 	round_forget_proof();
 	pq_feed_abandon(&reader.feed);
+	round_hand_out();
+	reader.round_batches = 0;
 	reader_set_live(false);
 }
 

@@ -82,6 +82,13 @@ static void round_end(void)
 		reader_answer_bell();
 }
 
+/* However a round ends, whole proven batches do not wait for the next. */
+void round_hand_out(void)
+{
+	if (reader.link && reader.round_batches)
+		reader.owner.events->on_poll_end(reader.owner.ctx);
+}
+
 /* What to do about it, if we know. */
 static void write_hint(const char *sqlstate, char *out, size_t size)
 {
@@ -106,6 +113,7 @@ static void round_fail(const struct pq_answer *answer, const char *what)
 		log_error("database (live): %s: %s (%s)%s", what, answer->message, answer->sqlstate,
 			  hint);
 	snprintf(reader.complained, sizeof(reader.complained), "%s", answer->sqlstate);
+	round_hand_out();
 	reader_set_live(false);
 	memset(&reader.bells, 0, sizeof(reader.bells));
 	round_end();
@@ -143,8 +151,7 @@ void round_idle(void)
 	reader.complained[0] = '\0';
 	pq_link_good(reader.link);
 	reader_set_live(true);
-	if (reader.link && reader.round_batches)
-		reader.owner.events->on_poll_end(reader.owner.ctx);
+	round_hand_out();
 	if (reader.link && reader.prepare_due) {
 		reader.prepare_due = false;
 		pq_feed_prepare(&reader.feed, on_feed_prepared, NULL);
@@ -306,8 +313,12 @@ static void lose_history(const char *reason)
 	round_forget_proof();
 	memset(&reader.feed.cursor, 0, sizeof(reader.feed.cursor));
 	memset(&reader.owner.status->cursor, 0, sizeof(reader.owner.status->cursor));
+	/* until memory is filled anew nobody knows what there is; the devices' last word is that
+	   they need a snapshot */
+	reader_set_live(false);
 	reader.owner.on_unsure();
-	reader.owner.events->on_history_lost(reader.owner.ctx, reason);
+	if (reader.link)
+		reader.owner.events->on_history_lost(reader.owner.ctx, reason);
 	if (reader.link)
 		round_cut();
 }
@@ -332,7 +343,10 @@ static void after_page(bool any)
 	if (reader.reading && reader.feed.unproven > reader.proven) {
 		reader.owner.status->abandoned++;
 		reader.target.batch = reader.feed.unproven;
-		round_prove();
+		/* the proof may take long, or fail */
+		round_hand_out();
+		if (reader.link)
+			round_prove();
 	} else if (any && reader.warm.running && pq_warm_overflows(&reader.warm)) {
 		adopt_begin();
 	} else if (any && reader.feed.cursor.batch < reader.target.batch) {

@@ -50,6 +50,8 @@ void round_begin(void *ctx);
 void round_cut(void);
 void round_page(void);
 void round_idle(void);
+/* What this round has read leaves memory's builders for the devices now. */
+void round_hand_out(void);
 /* The pages come to this. */
 void round_on_page(enum pq_feed_end end, const char *reason, const struct pq_answer *answer);
 /* Send a statement of the round. */

@@ -78,7 +78,8 @@ wait_for('the relay\'s cursor to fall out of the log', sub {
 	return;
 }, 60);
 $device->start;
-wait_for('the device to ask', sub { slurp($device->{process}{log}) =~ /connected\n\z/ });
+wait_for('the device to ask, and to hear that nobody knows now', sub {
+	$device->{process}->output =~ / connected\n[^\n]*the relay says database_unavailable/ });
 $locker->do('ROLLBACK');
 my $level = eval { $device->wait_batch($clinic->cut_batch, 15); 1 };
 ok($level, 'a device that asks while the relay has no cursor is answered') or diag($@);
