@@ -19,8 +19,14 @@
 #define CONFIG_PATH_BYTES 1024
 #define CONFIG_DSN_BYTES 4096
 #define CONFIG_NAME_BYTES 128
-/* Descriptors kept for PostgreSQL, jobs, snapshots and spools, beyond those of max_devices. */
-#define DESCRIPTORS_KEPT 64
+/* Descriptors kept for PostgreSQL, jobs, snapshots and spools (256 in the rings), beyond those of
+   max_devices. */
+#define DESCRIPTORS_KEPT 384
+/* The same where few are allowed: half of them. */
+static inline uint64_t descriptors_kept(uint64_t allowed)
+{
+	return DESCRIPTORS_KEPT < allowed / 2 ? DESCRIPTORS_KEPT : allowed / 2;
+}
 #define CONFIG_SECRET_BYTES 256
 
 struct config {

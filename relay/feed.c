@@ -104,13 +104,22 @@ static struct feed_group *fattest(const struct feed *f, bool by_spool)
 	struct feed_group *most = NULL;
 
 	for (struct feed_group *g = f->groups; g; g = g->next) {
-		uint64_t bytes = by_spool ? g->spooled : g->memory;
+		uint64_t bytes = by_spool ? g->spool_cost : g->memory;
 
 		if (bytes && can_drop(g) &&
-		    (!most || bytes > (by_spool ? most->spooled : most->memory)))
+		    (!most || bytes > (by_spool ? most->spool_cost : most->memory)))
 			most = g;
 	}
 	return most;
+}
+
+static uint64_t spool_cost(const struct feed *f)
+{
+	uint64_t cost = 0;
+
+	for (const struct feed_group *g = f->groups; g; g = g->next)
+		cost += g->spool_cost;
+	return cost;
 }
 
 static void trim(struct feed *f)
@@ -119,7 +128,7 @@ static void trim(struct feed *f)
 
 	while (feed_memory(f) > f->limits->ring_bytes && (g = fattest(f, false)))
 		group_drop_oldest(g);
-	while (feed_spooled(f) > f->limits->spool_bytes && (g = fattest(f, true)))
+	while (spool_cost(f) > f->limits->spool_cost && (g = fattest(f, true)))
 		group_drop_oldest(g);
 }
 
@@ -152,14 +161,6 @@ void feed_start(struct feed *f, const struct cursor *cursor)
 		feed_leave(all, f->now_ms);
 }
 
-void feed_change(struct feed *f, const struct upstream_change *c)
-{
-	f->in_batch = true;
-	for (struct feed_group *g = f->groups; g; g = g->next)
-		if (feed_group_has(g, c->table.text, c->table.len))
-			builder_add(&g->builder, c);
-}
-
 static void gap(struct feed_group *g)
 {
 	/* in the middle of a batch its beginning is lost with the rest: the end must not pass
@@ -167,6 +168,21 @@ static void gap(struct feed_group *g)
 	g->builder.failed = g->feed->in_batch;
 	group_break(g);
 	g->feed->events->on_gap(g->feed->ctx, g);
+}
+
+void feed_change(struct feed *f, const struct upstream_change *c)
+{
+	f->in_batch = true;
+	for (struct feed_group *g = f->groups; g; g = g->next) {
+		bool had_failed = g->builder.failed;
+
+		if (feed_group_has(g, c->table.text, c->table.len))
+			builder_add(&g->builder, c);
+		/* whole batches may be lost with this one, which may yet be abandoned: those at the
+		   end of the ring must not go on from there */
+		if (g->builder.failed && !had_failed)
+			gap(g);
+	}
 }
 
 /* Nothing in memory leads across this batch: whoever follows the group needs a snapshot. */
@@ -391,5 +407,5 @@ bool feed_resume(struct feed_group *g, const struct cursor *cursor, uint64_t *se
 
 bool feed_gathers(const struct feed_group *g)
 {
-	return g->flush_due && g->builder.settled > ENTRY_SLACK_BYTES;
+	return g->builder.settled > ENTRY_SLACK_BYTES;
 }

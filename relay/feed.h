@@ -54,6 +54,7 @@ struct feed_group {
 	uint64_t first, next_seq;
 	uint64_t last_bytes; /* end_bytes of the latest entry */
 	uint64_t memory, spooled;
+	uint64_t spool_cost;                  /* of its spools, see feed_entry.h */
 	struct feed_rest *rests, **rests_end; /* the oldest first; counted in memory */
 	uint64_t rest_bytes;
 	uint64_t sent_ms;       /* when the latest entry or heartbeat came */
@@ -76,8 +77,8 @@ struct feed_events {
 };
 
 struct feed_limits {
-	size_t ring_bytes;    /* all rings together */
-	uint64_t spool_bytes; /* all giants together */
+	size_t ring_bytes;   /* all rings together */
+	uint64_t spool_cost; /* all giants together; see feed_entry_spool_cost() */
 	struct builder_limits builder;
 };
 
@@ -149,7 +150,7 @@ bool feed_holds(const struct feed_group *g, const struct cursor *cursor);
 struct feed_entry *feed_at(const struct feed_group *g, uint64_t seq);
 /* Bytes of memory between seq and the end. */
 uint64_t feed_behind(const struct feed_group *g, uint64_t seq);
-/* Whole batches gather and will come as an entry when the walk under way is over. */
+/* Whole batches gather, and come as an entry when the poll and the walk under way are over. */
 bool feed_gathers(const struct feed_group *g);
 
 #endif

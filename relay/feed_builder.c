@@ -181,7 +181,7 @@ void builder_add(struct builder *b, const struct upstream_change *c)
 		return;
 	/* first what is whole goes out as a frame; if this batch alone is too much, it is a giant
 	 */
-	if (b->body.len + room_for > b->limits->max_frame_bytes && !emit_settled(b))
+	if (b->body.len + room_for > b->limits->max_frame_bytes && !builder_flush(b))
 		b->failed = true;
 	if (!b->failed && b->body.len > ENTRY_SLACK_BYTES &&
 	    b->body.len + room_for > b->limits->max_frame_bytes && !spool_part(b))

@@ -213,3 +213,10 @@ uint64_t feed_entry_spooled(const struct feed_entry *e)
 {
 	return e->spool ? spool_bytes(e->spool) : 0;
 }
+
+uint64_t feed_entry_spool_cost(const struct feed_entry *e)
+{
+	uint64_t bytes = feed_entry_spooled(e);
+
+	return e->spool && bytes < SPOOL_COST_LEAST ? SPOOL_COST_LEAST : bytes;
+}

@@ -75,6 +75,13 @@ size_t feed_entry_messages(const struct feed_entry *e);
 struct frame *feed_entry_message(struct feed_entry *e, size_t i);
 /* What it costs in memory (a spool costs disk). */
 size_t feed_entry_memory(const struct feed_entry *e);
+/* On disk. */
 uint64_t feed_entry_spooled(const struct feed_entry *e);
+/*
+ * What its spool counts for where spools are bounded.  Each holds a descriptor,
+ * so one bound serves both: a spool counts as if it had so many bytes at least.
+ */
+#define SPOOL_COST_LEAST ((uint64_t)32 << 20)
+uint64_t feed_entry_spool_cost(const struct feed_entry *e);
 
 #endif

@@ -162,6 +162,7 @@ void group_drop_oldest(struct feed_group *g)
 
 	g->memory -= feed_entry_memory(e);
 	g->spooled -= feed_entry_spooled(e);
+	g->spool_cost -= feed_entry_spool_cost(e);
 	feed_entry_unref(e);
 	g->first++;
 }
@@ -182,6 +183,7 @@ void group_push(struct feed_group *g, struct feed_entry *e)
 	e->end_bytes = g->last_bytes;
 	g->memory += feed_entry_memory(e);
 	g->spooled += feed_entry_spooled(e);
+	g->spool_cost += feed_entry_spool_cost(e);
 	*slot(g, g->next_seq++) = e;
 }
 

@@ -60,7 +60,7 @@ static void look_at_descriptors(const struct config *config)
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
-	    limit.rlim_cur < (rlim_t)config->max_devices + DESCRIPTORS_KEPT)
+	    limit.rlim_cur < (rlim_t)config->max_devices + descriptors_kept(limit.rlim_cur))
 		log_warning("max_devices = %d needs %d file descriptors and the system allows %llu "
 			    "(LimitNOFILE= of the service, ulimit -n): the devices beyond that "
 			    "will not be let in",

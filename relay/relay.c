@@ -31,7 +31,7 @@
 #define GOODBYE_TICK_MS 20
 /* Nobody is asked to wait longer before connecting again. */
 #define SPREAD_MOST_MS 60000
-/* Disk for the giants of all groups. */
+/* Disk for the giants of all groups, which are 256 at most (SPOOL_COST_LEAST). */
 #define SPOOL_MOST_BYTES ((uint64_t)8 << 30)
 
 /* ---- devices ------------------------------------------------------------------------ */
@@ -395,7 +395,7 @@ static void set_up(struct relay *r)
 	clock_utc_text(r->started_at);
 	r->started_ms = clock_monotonic_ms();
 	r->limits.ring_bytes = (size_t)r->config->ring_bytes;
-	r->limits.spool_bytes = SPOOL_MOST_BYTES;
+	r->limits.spool_cost = SPOOL_MOST_BYTES;
 	r->limits.builder.max_frame_bytes = (size_t)r->config->max_frame_bytes;
 	snprintf(r->limits.builder.spool_dir, sizeof(r->limits.builder.spool_dir), "%s",
 		 r->config->snapshot_dir);

@@ -25,13 +25,10 @@ int ws_filter_connection(int fd)
 	static uint64_t complained_ms;
 	struct rlimit limit;
 	uint64_t now_ms = clock_monotonic_ms();
-	rlim_t kept = DESCRIPTORS_KEPT;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
 		return 0;
-	if (kept > limit.rlim_cur / 2)
-		kept = limit.rlim_cur / 2;
-	if ((rlim_t)fd < limit.rlim_cur - kept)
+	if ((rlim_t)fd < limit.rlim_cur - descriptors_kept(limit.rlim_cur))
 		return 0;
 	metric_add(METRIC_HANDSHAKES_REFUSED, 1);
 	if (!complained_ms || now_ms - complained_ms >= COMPLAIN_EVERY_MS) {

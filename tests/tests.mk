@@ -71,6 +71,7 @@ objects_of = $(if $(filter relay_%,$(1)),$(filter-out %/main.o,$(RELAY_OBJ)) $(C
 	$(if $(filter common_%,$(1)),$(COMMON_OBJ))
 # What a test puts its own function in the place of: between two objects, so not within one file.
 comma := ,
+WRAPPED_relay_feed := feed_entry_of_changes
 WRAPPED_relay_catch_up := upstream_catch_up upstream_catch_up_cancel upstream_catch_up_pause upstream_catch_up_resume
 WRAPPED_relay_pq_round := pq_link_new pq_link_open pq_link_query pq_link_is_up
 TEST_LIBS = $(PQ_LIBS) $(WS_LIBS) $(JSON_LIBS) $(YAJL_LIBS) $(SQLITE_LIBS) -lm

@@ -68,7 +68,7 @@ my $small = ClinicTest::Relay->new(dir => $clinic->{dir}, name => 'small', bin =
 	code_file => $clinic->{code_file}, dsn => $first->{dsn}, option => {max_devices => 4000});
 $small->start;
 like($small->process->output,
-	qr/warning: max_devices = 4000 needs 4064 file descriptors and the system allows 200 /,
+	qr/warning: max_devices = 4000 needs 4384 file descriptors and the system allows 200 /,
 	'the soft limit is raised, and the log says that the hard one is not enough');
 $small->{option}{max_devices} = 100;
 $small->configure;

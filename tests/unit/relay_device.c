@@ -118,7 +118,7 @@ static int set_up(void **state)
 	config_defaults(&w->config);
 	w->config.device_queue_bytes = 10000;
 	w->limits.ring_bytes = 1 << 20;
-	w->limits.spool_bytes = 1 << 30;
+	w->limits.spool_cost = 1 << 30;
 	w->limits.builder.max_frame_bytes = 4096;
 	snprintf(w->limits.builder.spool_dir, sizeof(w->limits.builder.spool_dir), "/tmp");
 	w->feed = feed_new(&w->limits, &events, w);

@@ -166,7 +166,7 @@ static int set_up(void **state)
 
 	config_defaults(&w->config);
 	w->limits.ring_bytes = 1 << 20;
-	w->limits.spool_bytes = 1 << 30;
+	w->limits.spool_cost = 1 << 30;
 	w->limits.builder.max_frame_bytes = 65536;
 	w->feed = feed_new(&w->limits, &events, w);
 	w->fan_out = (struct fan_out){w->feed, now_us, next_turn, w, 0, false, false};

@@ -12,6 +12,19 @@
 
 #define FRAME_BYTES 4096
 
+struct feed_entry *__real_feed_entry_of_changes(const struct feed_step *step, struct dynbuf *body);
+struct feed_entry *__wrap_feed_entry_of_changes(const struct feed_step *step, struct dynbuf *body);
+
+static bool out_of_memory;
+
+struct feed_entry *__wrap_feed_entry_of_changes(const struct feed_step *step, struct dynbuf *body)
+{
+	if (!out_of_memory)
+		return __real_feed_entry_of_changes(step, body);
+	dynbuf_free(body);
+	return NULL;
+}
+
 struct world {
 	struct feed_limits limits;
 	struct feed *feed;
@@ -59,7 +72,7 @@ static int set_up(void **state)
 	struct cursor start = cursor_of(10);
 
 	w->limits.ring_bytes = 1 << 20;
-	w->limits.spool_bytes = 1 << 30;
+	w->limits.spool_cost = 1 << 30;
 	w->limits.builder.max_frame_bytes = FRAME_BYTES;
 	snprintf(w->limits.builder.spool_dir, sizeof(w->limits.builder.spool_dir), "/tmp");
 	w->feed = feed_new(&w->limits, &events, w);
@@ -372,10 +385,59 @@ static void no_spool_is_a_gap_not_a_hole(void **state)
 
 	snprintf(w->limits.builder.spool_dir, sizeof(w->limits.builder.spool_dir), "/nonexistent");
 	feed_one_batch(w->feed, 11, "payments", 40, 500);
-	assert_int_equal(w->gaps, 2);
+	/* one group after the other: when it cannot be held, and when it is over */
+	assert_int_equal(w->gaps, 4);
 	/* whoever stood at the end finds that his place is gone */
 	assert_true(end < w->all->first);
 	assert_true(feed_find(w->all, &at, &seq));
+}
+
+/* There is no room for an entry of what is whole when the next batch begins, which is abandoned. */
+static void what_was_lost_is_not_stepped_over(void **state)
+{
+	struct world *w = *state;
+	struct cursor before = cursor_of(10), after = cursor_of(11);
+	uint64_t seq, end = w->all->next_seq;
+	struct upstream_change c;
+	char data[3000];
+
+	memset(data, '7', sizeof(data) - 1);
+	data[sizeof(data) - 1] = '\0';
+	c = change_of("patients", data);
+	feed_one_batch(w->feed, 11, "patients", 1, 2000);
+	out_of_memory = true;
+	feed_change(w->feed, &c);
+	out_of_memory = false;
+	/* who stood at the end is told at once, and no heartbeat leads him on */
+	assert_int_equal(w->gaps, 1);
+	assert_true(end < w->all->first);
+	feed_abandon(w->feed);
+	assert_false(feed_find(w->all, &before, &seq));
+	assert_true(feed_find(w->all, &after, &seq));
+	feed_one_batch(w->feed, 12, "patients", 1, 20);
+	feed_poll_end(w->feed, 1);
+	expect_step(w->all, 0, 11, 12, 1);
+	/* the group that it did not concern lost nothing */
+	feed_tick(w->feed, 100000, 1000);
+	expect_step(w->payments, 0, 10, 12, 0);
+}
+
+/* Small or large, each holds a descriptor. */
+static void spools_are_bounded_in_number(void **state)
+{
+	struct world *w = *state;
+	struct cursor latest = cursor_of(19);
+	uint64_t seq;
+
+	w->limits.spool_cost = 3 * SPOOL_COST_LEAST;
+	for (int64_t id = 11; id <= 20; id++) {
+		feed_one_batch(w->feed, id, "payments", 40, 500);
+		feed_poll_end(w->feed, 1);
+		assert_true(ring_len(w->all) + ring_len(w->payments) <= 3);
+	}
+	assert_true(feed_find(w->all, &latest, &seq));
+	/* what is shown is what is on disk */
+	assert_in_range(feed_spooled(w->feed), 3 * 40 * 500, 3 * 40 * 1000);
 }
 
 static void the_ring_of_all_tables_needs_no_device(void **state)
@@ -677,6 +739,8 @@ int main(void)
 		test(heartbeats_move_silent_groups),
 		test(counts_say_what_a_frame_holds),
 		test(no_spool_is_a_gap_not_a_hole),
+		test(what_was_lost_is_not_stepped_over),
+		test(spools_are_bounded_in_number),
 		test(the_ring_of_all_tables_needs_no_device),
 		test(groups_are_bounded),
 		test(the_middle_of_a_frame_is_a_place),
