@@ -228,7 +228,7 @@ void device_tables_checked(struct device *d, const char *unknown, uint64_t now_m
 {
 	char message[320];
 
-	if (!d->request_waits)
+	if (!d->request_waits || d->state == DEVICE_REFUSED)
 		return;
 	if (unknown) {
 		snprintf(message, sizeof(message), "table \"%s\" is not published", unknown);

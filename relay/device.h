@@ -158,6 +158,9 @@ void device_tables_checked(struct device *d, const char *unknown, uint64_t now_m
 void device_entry_came(struct device *d);
 void device_resync(struct device *d, const char *reason, const struct cursor *at,
 		   const char *tables, uint64_t now_ms);
+/* Nothing leads across batch `at` for those of the group who stand before it. */
+void device_tables_changed(struct device *d, const struct cursor *at, const char *tables,
+			   uint64_t now_ms);
 void device_idle(struct device *d, struct frame *heartbeat, uint64_t now_ms);
 /* The relay lost the database: nobody is level until it is back. */
 void device_database_gone(struct device *d);

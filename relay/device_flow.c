@@ -15,6 +15,8 @@
 
 /* How long before the log is asked again after a failure. */
 #define RETRY_AFTER_MS 1000
+/* Entries that are counted for the log when a device resumes: thousands may come back at once. */
+#define COUNTED_MOST 1000
 
 /* ---- the queue from the log ----------------------------------------------------- */
 
@@ -51,10 +53,11 @@ void device_halt(struct device *d)
 
 /* ---- where to go on -------------------------------------------------------------- */
 
-static void log_synced(const struct device *d, const struct table_counts *counts)
+static void log_synced(const struct device *d, const struct table_counts *counts,
+		       const char *at_least)
 {
 	for (size_t i = 0; i < counts->len; i++)
-		log_info("Synced %llu records from table %s (device \"%s\")",
+		log_info("Synced %s%llu records from table %s (device \"%s\")", at_least,
 			 (unsigned long long)counts->items[i].rows, counts->items[i].table,
 			 d->info.device_id);
 }
@@ -62,13 +65,17 @@ static void log_synced(const struct device *d, const struct table_counts *counts
 static void log_synced_from_ring(const struct device *d)
 {
 	struct table_counts total = {0};
+	uint64_t end = d->group->next_seq;
+	bool all = end - d->seq <= COUNTED_MOST;
 
 	if (d->current && !table_counts_add_all(&total, &d->current->counts))
 		return;
-	for (uint64_t seq = d->seq; seq < d->group->next_seq; seq++)
+	if (!all)
+		end = d->seq + COUNTED_MOST;
+	for (uint64_t seq = d->seq; seq < end; seq++)
 		if (!table_counts_add_all(&total, &feed_at(d->group, seq)->counts))
 			break;
-	log_synced(d, &total);
+	log_synced(d, &total, all ? "" : "at least ");
 	table_counts_free(&total);
 }
 
@@ -168,7 +175,7 @@ static void become_live(struct device *d, uint64_t now_ms)
 	if (is_new)
 		d->level_due = true;
 	d->state = DEVICE_LIVE;
-	/* what gathers comes after the walk under way, and then it is level */
+	/* what gathers comes after the poll and the walk under way, and then it is level */
 	if (!d->level_due || feed_gathers(d->group))
 		return;
 	if (!is_proven(d, now_ms)) {
@@ -292,6 +299,14 @@ void device_entry_came(struct device *d)
 		d->env->wake(d->env->ctx, d);
 }
 
+/* While memory is filled with the past, a device may be past what comes in. */
+void device_tables_changed(struct device *d, const struct cursor *at, const char *tables,
+			   uint64_t now_ms)
+{
+	if (d->cursor.batch < at->batch)
+		device_resync(d, "table_changed", at, tables, now_ms);
+}
+
 void device_idle(struct device *d, struct frame *heartbeat, uint64_t now_ms)
 {
 	if (d->state != DEVICE_LIVE || d->current || d->seq != d->group->next_seq)
@@ -307,6 +322,9 @@ void device_database_gone(struct device *d)
 	if (!d->known)
 		return;
 	d->level_due = d->state == DEVICE_LIVE;
+	/* what it waits for costs nothing until the database is back; let those behind it look */
+	if (d->admitted)
+		d->env->admitted(d->env->ctx, d);
 	say_database_gone(d);
 }
 
@@ -356,7 +374,7 @@ bool device_catch_up_full(const struct device *d)
 
 void device_catch_up_level(struct device *d, const struct table_counts *total, uint64_t now_ms)
 {
-	log_synced(d, total);
+	log_synced(d, total, "");
 	if (!feed_find(d->group, feed_cursor(d->env->feed), &d->seq)) {
 		device_catch_up_failed(d, now_ms);
 		return;

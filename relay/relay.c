@@ -152,11 +152,8 @@ static bool env_catch_up(void *ctx, struct device *d)
 {
 	struct relay *r = ctx;
 
-	if (!r->database_connected) {
+	if (!r->database_connected)
 		device_database_gone(d);
-		/* it costs nothing until the database is back; let those behind it look */
-		env_admitted(ctx, d);
-	}
 	return catch_up_start(r->catch_ups, d);
 }
 
@@ -214,7 +211,7 @@ static void on_resync(void *ctx, struct feed_group *g, const struct cursor *at, 
 	(void)ctx;
 	for (struct device *d = g->devices, *next; d; d = next) {
 		next = d->group_next;
-		device_resync(d, "table_changed", at, tables, clock_monotonic_ms());
+		device_tables_changed(d, at, tables, clock_monotonic_ms());
 	}
 }
 

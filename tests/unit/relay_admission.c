@@ -218,6 +218,29 @@ static void a_turn_admits_no_more_than_so_many(void **state)
 	assert_int_equal(w->catch_ups, 0);
 }
 
+/* Those who wait for the log hold nobody up who does not need it. */
+static void an_outage_gives_the_seats_back(void **state)
+{
+	struct world *w = *state;
+
+	w->most = 2;
+	ask(w, 0, 5);
+	ask(w, 1, 5);
+	ask(w, 2, 10);
+	ask(w, 3, 5);
+	assert_int_equal(w->admission.waiting, 2);
+	for (size_t i = 0; i < 4; i++)
+		device_database_gone(w->devices[i]);
+	assert_int_equal(w->turns_due, 2);
+	assert_int_equal(w->admission.waiting, 2);
+	admission_turn(&w->admission, w->most, 0);
+	assert_int_equal(w->admission.waiting, 0);
+	assert_false(w->devices[2]->ready_due);
+	/* what was given back is not given back again */
+	device_cursor_good(w->devices[0]);
+	assert_int_equal(w->admission.inside, 1);
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -226,6 +249,7 @@ int main(void)
 		test(the_log_is_asked_for_so_many_at_once),
 		test(who_leaves_frees_the_place),
 		test(a_turn_admits_no_more_than_so_many),
+		test(an_outage_gives_the_seats_back),
 	};
 
 	log_set_level(LOG_LEVEL_WARNING);

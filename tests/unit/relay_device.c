@@ -35,8 +35,10 @@ static void on_resync(void *ctx, struct feed_group *g, const struct cursor *at, 
 {
 	struct world *w = ctx;
 
-	while (g->devices)
-		device_resync(g->devices, "table_changed", at, tables, w->now_ms);
+	for (struct device *d = g->devices, *next; d; d = next) {
+		next = d->group_next;
+		device_tables_changed(d, at, tables, w->now_ms);
+	}
 }
 
 static void on_idle(void *ctx, struct feed_group *g, struct frame *f)
@@ -346,6 +348,27 @@ static void unknown_tables_are_refused_once_that_is_sure(void **state)
 	assert_int_equal(w->device->close_code, CLOSE_BAD_TABLE);
 }
 
+static void who_was_refused_asks_for_nothing_any_more(void **state)
+{
+	struct world *w = *state;
+	char text[200], cursor[CURSOR_TEXT_BYTES];
+	struct cursor c = cursor_of(10);
+
+	say_hello(w);
+	w->tables_known = false;
+	snprintf(text, sizeof(text),
+		 "{\"type\":\"request_sync\",\"cursor\":\"%s\",\"tables\":[\"a\"]}",
+		 cursor_format(&c, cursor));
+	say(w, text);
+	say(w, "rubbish");
+	assert_int_equal(w->device->state, DEVICE_REFUSED);
+	device_tables_checked(w->device, NULL, w->now_ms);
+	assert_int_equal(w->device->state, DEVICE_REFUSED);
+	assert_null(w->device->group);
+	expect_with(w, "error", "code", "bad_message");
+	expect_nothing(w);
+}
+
 static void frames_follow_ready(void **state)
 {
 	struct world *w = *state;
@@ -377,6 +400,44 @@ static void a_recent_cursor_resumes_from_memory(void **state)
 	expect_level(w);
 	assert_int_equal(w->device->state, DEVICE_LIVE);
 	assert_int_equal(w->catch_ups, 0);
+}
+
+/* Whole batches wait for the end of the poll: they come first, then it is level. */
+static void who_comes_during_a_poll_is_not_level_yet(void **state)
+{
+	struct world *w = *state;
+
+	say_hello(w);
+	feed_one_batch(w->feed, 11, "payments", 1, 100);
+	request(w, 10);
+	expect(w, "ready");
+	expect_nothing(w);
+	feed_poll_end(w->feed, w->now_ms);
+	expect(w, "database_change");
+	expect_level(w);
+}
+
+/* For one line in the log not all of a ring is walked. */
+static void a_long_way_is_not_counted_to_its_end(void **state)
+{
+	struct world *w = *state;
+	char *said = NULL;
+	size_t len;
+	FILE *out = open_memstream(&said, &len);
+
+	w->limits.ring_bytes = 4 << 20;
+	batches(w, 11, 1500, 20);
+	say_hello(w);
+	log_set_stream(out);
+	log_set_level(LOG_LEVEL_INFO);
+	request(w, 10);
+	request(w, 510);
+	log_set_level(LOG_LEVEL_ERROR);
+	log_set_stream(NULL);
+	fclose(out);
+	assert_non_null(strstr(said, "Synced at least 1000 records from table payments"));
+	assert_non_null(strstr(said, "Synced 990 records from table payments"));
+	free(said);
 }
 
 static struct feed_entry *log_entry(int64_t from, int64_t to)
@@ -549,6 +610,24 @@ static void a_resync_ends_the_feed_until_asked_again(void **state)
 	expect_level(w);
 }
 
+/* A relay that starts reads the past into memory: what was resynced there is behind this device. */
+static void a_resync_of_the_past_is_not_for_who_is_past_it(void **state)
+{
+	struct world *w = *state;
+	struct upstream_batch b = batch_of(12, false, "payments");
+	struct cursor older = cursor_of(8);
+
+	feed_start(w->feed, &older);
+	say_hello(w);
+	request(w, 12);
+	assert_int_equal(w->catch_ups, 1);
+	feed_batch_end(w->feed, &b);
+	expect_nothing(w);
+	device_database_back(w->device, w->now_ms);
+	expect(w, "ready");
+	expect_level(w);
+}
+
 static void parts_come_whole_and_in_order(void **state)
 {
 	struct world *w = *state;
@@ -656,8 +735,11 @@ int main(void)
 		test(a_flood_is_refused),
 		test(without_a_cursor_a_snapshot_is_needed),
 		test(unknown_tables_are_refused_once_that_is_sure),
+		test(who_was_refused_asks_for_nothing_any_more),
 		test(frames_follow_ready),
 		test(a_recent_cursor_resumes_from_memory),
+		test(who_comes_during_a_poll_is_not_level_yet),
+		test(a_long_way_is_not_counted_to_its_end),
 		test(an_old_cursor_is_read_from_the_log_then_from_memory),
 		test(who_asks_between_two_entries_is_not_sent_what_it_has),
 		test(who_waited_for_the_database_goes_on_from_memory),
@@ -666,6 +748,7 @@ int main(void)
 		test(a_slow_device_lags_and_comes_back),
 		test(what_was_trimmed_comes_from_the_log),
 		test(a_resync_ends_the_feed_until_asked_again),
+		test(a_resync_of_the_past_is_not_for_who_is_past_it),
 		test(parts_come_whole_and_in_order),
 		test(an_idle_device_hears_a_heartbeat),
 		test(level_is_not_said_without_proof),
