@@ -5,6 +5,9 @@
  * Capture runs inside the statements of roles that have no right on our
  * schema, many times a second.  Going below SQL needs no rights and no plan,
  * and no row security applies.
+ *
+ * A schema of that name, with anything in it, is made by whoever may create
+ * schemas: who acts as a superuser because of it asks cs_extension_is_here().
  */
 #include "postgres.h"
 
@@ -12,7 +15,10 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "commands/extension.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
@@ -25,6 +31,22 @@ cs_own_relation(const char *name)
 	Oid schema = get_namespace_oid("clinic_sync", true);
 
 	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+}
+
+bool
+cs_extension_is_here(void)
+{
+	static Oid known = InvalidOid; /* found good; Oids do not come again soon */
+	Oid table = cs_own_relation("batch_lock");
+	Oid extension;
+
+	if (!OidIsValid(table) || table == known)
+		return OidIsValid(table);
+	extension = get_extension_oid("clinic_sync", true);
+	if (!OidIsValid(extension) || getExtensionOfObject(RelationRelationId, table) != extension)
+		return false;
+	known = table;
+	return true;
 }
 
 /*

@@ -9,6 +9,12 @@
 #include "utils/rel.h"
 #include "utils/snapshot.h"
 
+/*
+ * True if this database has the extension, and not only things of its name.
+ * Below anything that runs as a superuser without having been called by one.
+ */
+extern bool cs_extension_is_here(void);
+
 /* A scan of one of our tables. */
 typedef struct CsOwnScan
 {

@@ -23,6 +23,7 @@
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
+#include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
 #include "utils/timeout.h"
@@ -204,6 +205,21 @@ note_error(const ErrorData *error)
 			 errmsg("the worker of clinic_sync failed and will try again: %s", error->message)));
 }
 
+/*
+ * Is the extension here, to the end of the transaction?  If it were dropped in
+ * between, the names that we call might be somebody else's.
+ */
+static bool
+hold_extension(void)
+{
+	Oid table = cs_own_relation("batch_lock");
+
+	if (!cs_extension_is_here())
+		return false;
+	LockRelationOid(table, AccessShareLock);
+	return cs_own_relation("batch_lock") == table && cs_extension_is_here();
+}
+
 /* Run a step in a transaction of its own; false if it failed. */
 bool
 cs_worker_attempt(void (*step)(void))
@@ -217,8 +233,7 @@ cs_worker_attempt(void (*step)(void))
 	{
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
-		/* anybody may drop it; what it takes to look is in our caches */
-		if (!OidIsValid(cs_own_relation("batch_lock")))
+		if (!hold_extension())
 			cs_worker_leave();
 		step();
 		/* a pending timeout must not end the wait for a standby */

@@ -118,11 +118,26 @@ changes_extension(Node *command)
 		   strcmp(((AlterExtensionStmt *) command)->extname, "clinic_sync") == 0;
 }
 
-/* Who may create databases may copy a template that is not his. */
+static bool
+is_template(Oid database)
+{
+	HeapTuple row = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+	bool result = false;
+
+	if (HeapTupleIsValid(row))
+	{
+		result = ((Form_pg_database) GETSTRUCT(row))->datistemplate;
+		ReleaseSysCache(row);
+	}
+	return result;
+}
+
+/* Who may create databases may copy one that is not his only if it is a template. */
 static bool
 may_clear(Node *command, Oid database)
 {
-	return cs_owns_database(database) || (IsA(command, CreatedbStmt) && may_create_databases());
+	return cs_owns_database(database) ||
+		   (IsA(command, CreatedbStmt) && may_create_databases() && is_template(database));
 }
 
 /* Of no use to who may not do such a thing: it would only disturb. */
@@ -172,12 +187,6 @@ run_command(PlannedStmt *planned, const char *text, bool read_only, ProcessUtili
 		planned, text, read_only, context, params, environment, receiver, completion);
 }
 
-static bool
-have_extension(void)
-{
-	return OidIsValid(cs_own_relation("batch_lock"));
-}
-
 /* What is left to do when a command has succeeded, in its transaction. */
 typedef enum After
 {
@@ -202,8 +211,8 @@ static void
 do_after(After what)
 {
 	/* asking for the mode asks for a worker */
-	if (what != AFTER_NOTHING && have_extension() && cs_notify_effective() == CS_NOTIFY_WORKER &&
-		what == AFTER_COMMIT)
+	if (what != AFTER_NOTHING && cs_extension_is_here() &&
+		cs_notify_effective() == CS_NOTIFY_WORKER && what == AFTER_COMMIT)
 		cs_worker_ring();
 }
 

@@ -105,6 +105,24 @@ my $stranger = $cluster->connect(dbname => 'postgres', user => 'stranger');
 ok(!eval { $stranger->do('DROP DATABASE two'); 1 }, 'who may not drop a database');
 is(worker($dbh{two})->{pid}, $pid, 'does not disturb its worker');
 
+ok(!eval { $stranger->do('CREATE DATABASE stolen TEMPLATE two'); 1 }, 'nor who may not copy it');
+is_served($dbh{two}, 'it goes on');
+is(worker($dbh{two})->{pid}, $pid, 'the same process');
+
+# ---- things of our names that are not the extension ------------------------------
+
+# A worker is a superuser, and this database's owner is not: it must call nothing of his.
+sub superuser { return $postgres->selectrow_array(q(SELECT rolsuper FROM pg_roles WHERE rolname = 'stranger')) }
+
+$stranger->do(q(CREATE DATABASE trap ENCODING 'UTF8' TEMPLATE template0));
+my $trap = $cluster->connect(dbname => 'trap', user => 'stranger');
+$trap->do($_) for 'CREATE SCHEMA clinic_sync', 'CREATE TABLE clinic_sync.batch_lock ()',
+	'CREATE TABLE clinic_sync.log_lost AS SELECT 1 AS segment',
+	map { "CREATE FUNCTION clinic_sync.$_() RETURNS void LANGUAGE plpgsql AS 'BEGIN ALTER ROLE stranger SUPERUSER; END'" }
+	qw(start_new_history prune repair);
+$trap->do('LISTEN clinic_sync');
+is(worker($dbh{two}, 'trap'), undef, 'a schema clinic_sync of somebody else gets no worker');
+
 # a failed command lifts the bar
 ok(!eval { $postgres->do('DROP DATABASE two'); 1 }, 'DROP DATABASE in use is refused');
 like($@, qr/is being accessed by other users/, 'because of the others');
@@ -123,6 +141,12 @@ $ear = listen($cluster, dbname => 'one');
 $dbh{one}->do('INSERT INTO t VALUES (?)', undef, ++$number);
 is_deeply([bells($ear)], [{event => 'data_change_immediate', tables => {t => {insert => 1}}}], 'which it does');
 is_served($dbh{named}, 'one that is named has one');
+set_conf($clinic, 'clinic_sync.worker_databases', 'named, trap, one');
+wait_worker($dbh{one});
+ok(eval { wait_for('the worker of the trap to leave', sub { !worker($dbh{one}, 'trap') }, 20); 1 }, 'one that is sent there leaves');
+ok(!superuser(), 'and has called nothing');
+set_conf($clinic, 'clinic_sync.worker_databases', 'named, "Odd name"');
+wait_for('the worker of one to leave again', sub { !worker($dbh{named}, 'one') });
 $cluster->stop;
 $cluster->start;
 $postgres = $cluster->connect(dbname => 'postgres');
