@@ -141,6 +141,7 @@ static void
 free_slot(CsWorkerSlot *slot)
 {
 	slot->state = CS_WORKER_FREE;
+	pg_atomic_write_u32(&slot->in_doubt, 1);
 	pg_atomic_write_u32(&slot->database, InvalidOid);
 }
 
@@ -216,6 +217,12 @@ bury_worker(int number)
 	if (handles[number] != NULL)
 		pfree(handles[number]);
 	handles[number] = NULL;
+	if (slot->pid != 0)
+	{
+		/* another one has the slot, and says itself when it ends */
+		slot->state = CS_WORKER_RUNNING;
+		return;
+	}
 	if (slot->leaving)
 	{
 		free_slot(slot);

@@ -73,6 +73,30 @@ init_slot(CsWorkerSlot *slot)
 	pg_atomic_init_u32(&slot->errors_in_row, 0);
 }
 
+/* A free slot for another database; field by field, since others may be reading it. */
+static void
+take_slot(CsWorkerSlot *slot, Oid database)
+{
+	pg_atomic_write_u32(&slot->in_doubt, 1);
+	slot->generation++;
+	slot->state = CS_WORKER_WANTED;
+	slot->leaving = false;
+	slot->failures = 0;
+	slot->started_at = 0;
+	slot->started_ms = slot->retry_ms = slot->barred_until_ms = 0;
+	slot->last_error[0] = '\0';
+	pg_atomic_write_u32(&slot->rung, 0);
+	pg_atomic_write_u64(&slot->cuts, 0);
+	pg_atomic_write_u64(&slot->changes, 0);
+	pg_atomic_write_u64(&slot->notifies, 0);
+	pg_atomic_write_u64(&slot->notifies_skipped, 0);
+	pg_atomic_write_u64(&slot->errors, 0);
+	pg_atomic_write_u64(&slot->last_cut_at, 0);
+	pg_atomic_write_u32(&slot->errors_in_row, 0);
+	pg_write_barrier(); /* whoever finds the database finds the doubt, too */
+	pg_atomic_write_u32(&slot->database, database);
+}
+
 static void
 make_shared_memory(void)
 {
@@ -201,14 +225,7 @@ cs_worker_claim(Oid database)
 	LWLockAcquire(cs_workers_lock, LW_EXCLUSIVE);
 	slot = cs_worker_slot(database);
 	if (slot == NULL && (slot = cs_worker_slot(InvalidOid)) != NULL)
-	{
-		uint32 generation = slot->generation;
-
-		init_slot(slot);
-		slot->generation = generation + 1;
-		slot->state = CS_WORKER_WANTED;
-		pg_atomic_write_u32(&slot->database, database);
-	}
+		take_slot(slot, database);
 	LWLockRelease(cs_workers_lock);
 	cs_worker_wake(&cs_workers->launcher);
 	return slot;
