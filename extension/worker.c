@@ -7,8 +7,11 @@
  *	  are batch_interval milliseconds between two batches.  It starts with a
  *	  batch, since nobody knows what rang before.
  *
- * 2. One transaction cuts the batch and queues its NOTIFYs, so relays are told
- *	  of a batch only when it is committed.
+ * 2. Relays are told of a batch when it is committed, in a transaction of its
+ *	  own that waits neither for the disk nor for a standby: notifying takes a
+ *	  lock that every other notifying commit of the server waits for.  Whoever
+ *	  ends in between leaves that to its successor, which begins by telling of
+ *	  the last batch there is.
  *
  * 3. After an error it puts the bell back and tries again after a growing pause.
  *
@@ -27,6 +30,7 @@
 #include "utils/snapmgr.h"
 
 #include "batch.h"
+#include "batch_store.h"
 #include "clock.h"
 #include "compat.h"
 #include "guc.h"
@@ -39,13 +43,11 @@
 
 PGDLLEXPORT void clinic_sync_worker_main(Datum arg);
 
-/* What the transaction has done, counted when it is committed. */
-static struct
-{
-	int64 batch;
-	int64 changes;
-	int notifies; /* -1: skipped */
-} done;
+/* What was cut, and how many were told of it (-1: the queue was too full). */
+static CsCut done;
+static int notifies;
+static MemoryContext done_context; /* of its counts, which outlive the transaction */
+static bool has_told = false;      /* of any batch */
 
 static int64 last_cut_ms = 0; /* begun then */
 static int64 retry_ms = 0;    /* after an error, not before */
@@ -53,44 +55,74 @@ static int64 retry_ms = 0;    /* after an error, not before */
 static void
 cut_step(void)
 {
-	CsCut cut;
+	MemoryContext caller = MemoryContextSwitchTo(done_context);
 
-	cs_batch_cut(false, &cut);
-	if (cut.batch == 0)
-		return;
-	cs_worker_cuts();
-	done.batch = cut.batch;
-	done.changes = cut.changes;
-	if (cs_notify_mode != CS_NOTIFY_OFF)
-		done.notifies = cs_notify_batch(&cut);
+	cs_batch_cut(false, &done);
+	MemoryContextSwitchTo(caller);
+	if (done.batch != 0)
+		cs_worker_cuts();
+}
+
+static int64
+last_batch(void)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	CsBatch last;
+	int64 id = cs_batch_last(snapshot, &last) ? last.id : 0;
+
+	UnregisterSnapshot(snapshot);
+	return id;
 }
 
 static void
-count_done(void)
+notify_step(void)
 {
+	notifies = 0;
+	if (done.batch == 0)
+		done.batch = last_batch();
 	if (done.batch == 0)
 		return;
+	set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
+					  true, 0, false);
+	notifies = cs_notify_batch(&done);
+}
+
+/* Whoever fails here has failed at nothing but a bell: no reason to cut again. */
+static void
+tell_of_cut(void)
+{
+	if (cs_notify_mode == CS_NOTIFY_OFF || !cs_worker_attempt(notify_step))
+		return;
+	has_told = true;
+	if (notifies < 0)
+		pg_atomic_fetch_add_u64(&cs_worker_self->notifies_skipped, 1);
+	else
+		pg_atomic_fetch_add_u64(&cs_worker_self->notifies, notifies);
+}
+
+static void
+count_cut(void)
+{
 	pg_atomic_fetch_add_u64(&cs_worker_self->cuts, 1);
 	pg_atomic_fetch_add_u64(&cs_worker_self->changes, done.changes);
 	pg_atomic_write_u64(&cs_worker_self->last_cut_at, GetCurrentTimestamp());
-	if (done.notifies < 0)
-		pg_atomic_fetch_add_u64(&cs_worker_self->notifies_skipped, 1);
-	else
-		pg_atomic_fetch_add_u64(&cs_worker_self->notifies, done.notifies);
 }
 
 static void
 cut(void)
 {
 	last_cut_ms = cs_clock_ms();
-	memset(&done, 0, sizeof(done));
+	done.batch = 0;
 	/* a full barrier: who rings from here on rings for the next batch */
 	pg_atomic_exchange_u32(&cs_worker_self->rung, 0);
 	pgstat_report_activity(STATE_RUNNING, "cutting a batch");
 	if (cs_worker_attempt(cut_step))
 	{
 		pg_atomic_write_u32(&cs_worker_self->errors_in_row, 0);
-		count_done();
+		if (done.batch != 0)
+			count_cut();
+		if (done.batch != 0 || !has_told)
+			tell_of_cut();
 	}
 	else
 	{
@@ -100,6 +132,7 @@ cut(void)
 		retry_ms = cs_clock_ms() + Min(pause_ms, LONGEST_PAUSE_MS);
 		pg_atomic_exchange_u32(&cs_worker_self->rung, 1);
 	}
+	MemoryContextReset(done_context);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
@@ -199,6 +232,8 @@ clinic_sync_worker_main(Datum arg)
 	int64 upkeep_ms;
 
 	cs_worker_start_up();
+	done_context =
+		AllocSetContextCreate(TopMemoryContext, "clinic_sync cut", ALLOCSET_DEFAULT_SIZES);
 	upkeep_ms = cs_clock_ms() + UPKEEP_MS;
 	for (;;)
 	{

@@ -64,6 +64,9 @@ for my $round (1 .. 2) {
 	ok(waits(), 'nobody can cancel that');
 	is(cursor(), $before, 'its batch is not visible');
 	is(held(), 0, 'and on no device');
+	ok(eval { $dbh->do(q(SET lock_timeout = '1s'; BEGIN; SET LOCAL synchronous_commit = local; NOTIFY other; COMMIT)); 1 },
+		'others may notify meanwhile') or $dbh->do('ROLLBACK');
+	$dbh->do('RESET lock_timeout');
 
 	$dbh->do('SELECT pg_terminate_backend(?)', undef, $pid);
 	$pid = wait_worker($dbh, $pid);
