@@ -113,8 +113,16 @@ cs_log_reader_end(CsLogReader *reader)
 	reader->segments = NIL;
 }
 
+/* One that has all rows, or all heads, and that queries may use. */
+static bool
+finds_transactions(Relation index)
+{
+	return index->rd_index->indisvalid && index->rd_index->indkey.values[0] == LOG_XID + 1 &&
+		   cs_log_index_kind(index) != CS_LOG_INDEX_OTHER;
+}
+
 static Relation
-open_index_on_xid(Relation table)
+find_index_on_xid(Relation table)
 {
 	List *indexes = RelationGetIndexList(table);
 	ListCell *cell;
@@ -123,12 +131,23 @@ open_index_on_xid(Relation table)
 	foreach (cell, indexes)
 	{
 		index = index_open(lfirst_oid(cell), AccessShareLock);
-		if (index->rd_index->indisvalid && index->rd_index->indkey.values[0] == LOG_XID + 1)
+		if (finds_transactions(index))
 			break;
 		index_close(index, AccessShareLock);
 		index = NULL;
 	}
 	list_free(indexes);
+	return index;
+}
+
+static Relation
+open_index_on_xid(Relation table)
+{
+	Relation index = find_index_on_xid(table);
+
+	/* REINDEX CONCURRENTLY may have made another one the valid one while we looked */
+	if (index == NULL)
+		index = find_index_on_xid(table);
 	if (index == NULL)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("table \"clinic_sync.%s\" has no index on xid",

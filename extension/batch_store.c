@@ -90,16 +90,14 @@ open_partition(int64 lowest, LOCKMODE mode)
 	return OidIsValid(oid) ? try_relation_open(oid, mode) : NULL;
 }
 
+/* Of two, while there is a REINDEX CONCURRENTLY, the one that is valid. */
 static Relation
-open_primary_key(Relation table, LOCKMODE mode)
+open_primary_key(Relation table)
 {
-	List *indexes = RelationGetIndexList(table);
-	Oid oid = indexes != NIL ? linitial_oid(indexes) : InvalidOid;
-
-	list_free(indexes);
-	if (!OidIsValid(oid))
+	list_free(RelationGetIndexList(table)); /* finds rd_pkindex */
+	if (!OidIsValid(table->rd_pkindex))
 		elog(ERROR, "table clinic_sync.%s has no primary key", RelationGetRelationName(table));
-	return index_open(oid, mode);
+	return index_open(table->rd_pkindex, AccessShareLock);
 }
 
 /*
@@ -115,7 +113,7 @@ open_scan(CsBatchScan *scan)
 	scan->table = open_partition(partition_of(scan->from), AccessShareLock);
 	if (scan->table == NULL)
 		return false;
-	scan->index = open_primary_key(scan->table, AccessShareLock);
+	scan->index = open_primary_key(scan->table);
 	ScanKeyInit(&key, BATCH_ID + 1,
 				forward ? BTGreaterEqualStrategyNumber : BTLessEqualStrategyNumber,
 				forward ? F_INT8GE : F_INT8LE, Int64GetDatum(scan->from));
@@ -304,19 +302,6 @@ refuse_taken_number(int64 id)
 						errmsg("could not serialize access due to concurrent update")));
 }
 
-static void
-insert_row(Relation table, Datum *values, bool *isnull)
-{
-	Relation index = open_primary_key(table, RowExclusiveLock);
-	HeapTuple row = heap_form_tuple(RelationGetDescr(table), values, isnull);
-
-	simple_heap_insert(table, row);
-	index_insert(index, &values[BATCH_ID], &isnull[BATCH_ID], &row->t_self, table, UNIQUE_CHECK_YES,
-				 false, NULL);
-	index_close(index, NoLock);
-	heap_freetuple(row);
-}
-
 void
 cs_batch_insert(const CsBatch *batch, Datum snapshot)
 {
@@ -348,7 +333,7 @@ cs_batch_insert(const CsBatch *batch, Datum snapshot)
 	values[BATCH_CREATED_AT] = TimestampTzGetDatum(batch->created_at);
 	values[BATCH_BY_WORKER] = BoolGetDatum(batch->by_worker);
 
-	insert_row(table, values, isnull);
+	cs_own_insert(table, values, isnull);
 	table_close(table, NoLock);
 }
 

@@ -47,16 +47,31 @@ extern void cs_log_append(int32 publication, CsOp op, text *key, text *data);
  * log_segment.c: the table that rows are written to
  */
 
-#define CS_SEGMENT_MAX_INDEXES 4
+#define CS_SEGMENT_MAX_INDEXES 16
+
+/* What an index of a segment holds. */
+typedef enum CsLogIndexKind
+{
+	CS_LOG_INDEX_HEADS, /* heads only, as ours on xid, see log_row.c */
+	CS_LOG_INDEX_ALL,   /* every row */
+	CS_LOG_INDEX_OTHER  /* what its definition says, or not in the form of a btree */
+} CsLogIndexKind;
+
+typedef struct CsSegmentIndex
+{
+	Oid oid;
+	CsLogIndexKind kind;
+} CsSegmentIndex;
 
 typedef struct CsSegment
 {
 	int32 id;
 	Oid table;
-	Oid head_index; /* on xid, of heads only, see log_row.c; InvalidOid: somebody has dropped it */
-	int nindexes;   /* others, which somebody has made */
-	Oid indexes[CS_SEGMENT_MAX_INDEXES];
+	int nindexes;
+	CsSegmentIndex indexes[CS_SEGMENT_MAX_INDEXES];
 } CsSegment;
+
+extern CsLogIndexKind cs_log_index_kind(Relation index);
 
 /*
  * Open the current segment's table, locked against sealing until the

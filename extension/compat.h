@@ -71,6 +71,13 @@
 	index_beginscan(heap, index, snapshot, nkeys, 0)
 #endif
 
+/* 17 keeps things of an index from one insertion to the next, until it is told */
+#if PG_VERSION_NUM >= 170000
+#define cs_index_insert_cleanup(index, info) index_insert_cleanup(index, info)
+#else
+#define cs_index_insert_cleanup(index, info) ((void) 0)
+#endif
+
 /* 18 has generated columns without storage: their value is in no tuple */
 #if PG_VERSION_NUM >= 180000
 #define cs_column_is_stored(att) ((att)->attgenerated != ATTRIBUTE_GENERATED_VIRTUAL)

@@ -138,7 +138,7 @@ record_loss(int32 segment)
 	if (loss_is_recorded(oid, segment))
 		return;
 	table = table_open(oid, RowExclusiveLock);
-	cs_own_insert(table, &value, &isnull, NULL, 0);
+	cs_own_insert(table, &value, &isnull);
 	table_close(table, NoLock);
 }
 

@@ -76,6 +76,24 @@ take_back(Relation table, HeapTuple tuple)
 	simple_heap_delete(table, &tuple->t_self);
 }
 
+static void
+insert_entries(Relation table, const CsSegment *segment, HeapTuple tuple, Datum *values,
+			   bool *isnull)
+{
+	bool head = cs_log_row(tuple)->head;
+
+	values[LOG_HEAD] = BoolGetDatum(head);
+	for (int i = 0; i < segment->nindexes; i++)
+	{
+		const CsSegmentIndex *index = &segment->indexes[i];
+
+		if (index->kind == CS_LOG_INDEX_OTHER)
+			cs_own_index_insert(table, index->oid, tuple);
+		else if (head || index->kind == CS_LOG_INDEX_ALL)
+			cs_own_index_insert_plain(table, index->oid, tuple, values, isnull);
+	}
+}
+
 void
 cs_log_row_insert(Relation table, const CsSegment *segment, Datum *values, bool *isnull)
 {
@@ -97,12 +115,9 @@ cs_log_row_insert(Relation table, const CsSegment *segment, Datum *values, bool 
 		simple_heap_insert(table, tuple);
 	}
 
-	for (int i = 0; i < segment->nindexes; i++)
-		cs_own_index_insert(table, segment->indexes[i], tuple, values, isnull);
+	insert_entries(table, segment, tuple, values, isnull);
 	if (row->head)
 	{
-		if (OidIsValid(segment->head_index))
-			cs_own_index_insert(table, segment->head_index, tuple, values, isnull);
 		head_xid = row->xid;
 		head_table = RelationGetRelid(table);
 		head_block = ItemPointerGetBlockNumber(&tuple->t_self);

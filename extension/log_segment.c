@@ -23,8 +23,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/index.h"
-#include "catalog/pg_index.h"
+#include "nodes/primnodes.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -75,16 +74,37 @@ read_current_id(void)
 	return id;
 }
 
-/* Ours is the partial one. */
 static bool
-is_head_index(Oid index_oid)
+is_column(const Node *expression, int column)
 {
-	Relation index = index_open(index_oid, AccessShareLock);
-	bool result = index->rd_index->indkey.values[0] == LOG_XID + 1 &&
-				  !heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+	return IsA(expression, Var) && ((const Var *) expression)->varattno == column + 1;
+}
+
+CsLogIndexKind
+cs_log_index_kind(Relation index)
+{
+	List *predicate = RelationGetIndexPredicate(index);
+	CsLogIndexKind kind = CS_LOG_INDEX_OTHER;
+
+	if (cs_own_index_is_plain(index))
+	{
+		if (predicate == NIL)
+			kind = CS_LOG_INDEX_ALL;
+		else if (list_length(predicate) == 1 && is_column(linitial(predicate), LOG_HEAD))
+			kind = CS_LOG_INDEX_HEADS;
+	}
+	list_free_deep(predicate);
+	return kind;
+}
+
+static CsLogIndexKind
+index_kind(Oid oid)
+{
+	Relation index = index_open(oid, AccessShareLock);
+	CsLogIndexKind kind = cs_log_index_kind(index);
 
 	index_close(index, AccessShareLock);
-	return result;
+	return kind;
 }
 
 static void
@@ -93,18 +113,14 @@ read_indexes(Relation table)
 	List *indexes = RelationGetIndexList(table);
 	ListCell *cell;
 
-	current.head_index = InvalidOid;
 	current.nindexes = 0;
 	foreach (cell, indexes)
 	{
-		if (is_head_index(lfirst_oid(cell)))
-		{
-			current.head_index = lfirst_oid(cell);
-			continue;
-		}
+		Oid oid = lfirst_oid(cell);
+
 		if (current.nindexes == CS_SEGMENT_MAX_INDEXES)
 			elog(ERROR, "too many indexes on a segment of the change log");
-		current.indexes[current.nindexes++] = lfirst_oid(cell);
+		current.indexes[current.nindexes++] = (CsSegmentIndex){oid, index_kind(oid)};
 	}
 	list_free(indexes);
 }

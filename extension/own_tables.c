@@ -16,9 +16,13 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
+#include "catalog/index.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
 #include "commands/extension.h"
+#include "executor/executor.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
@@ -93,16 +97,31 @@ cs_own_value(CsOwnScan *scan, HeapTuple row, const char *column, bool *isnull)
 }
 
 /*
- * The indexes are plain btrees: no expressions, not unique.  The caller looks
- * at predicates.
+ * Indexes.  Whoever administers the database may have made some of his own, and
+ * REINDEX CONCURRENTLY has an index twice for a while: every one gets its entry
+ * as soon as it is ready for that, not only those that queries may use.
  */
+
+bool
+cs_own_index_is_plain(Relation index)
+{
+	return index->rd_rel->relam == BTREE_AM_OID && !index->rd_index->indisunique &&
+		   heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL);
+}
+
 void
-cs_own_index_insert(Relation table, Oid index_oid, HeapTuple tuple, Datum *values, bool *isnull)
+cs_own_index_insert_plain(Relation table, Oid index_oid, HeapTuple tuple, Datum *values,
+						  bool *isnull)
 {
 	Relation index = index_open(index_oid, RowExclusiveLock);
 	Datum key_values[INDEX_MAX_KEYS];
 	bool key_isnull[INDEX_MAX_KEYS];
 
+	if (!index->rd_index->indisready)
+	{
+		index_close(index, NoLock);
+		return;
+	}
 	for (int i = 0; i < index->rd_index->indnatts; i++)
 	{
 		int column = index->rd_index->indkey.values[i] - 1;
@@ -115,13 +134,50 @@ cs_own_index_insert(Relation table, Oid index_oid, HeapTuple tuple, Datum *value
 	index_close(index, NoLock);
 }
 
+static void
+insert_by_definition(Relation table, Relation index, HeapTuple tuple)
+{
+	EState *estate = CreateExecutorState();
+	MemoryContext caller = MemoryContextSwitchTo(estate->es_query_cxt);
+	IndexInfo *info = BuildIndexInfo(index);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(table), &TTSOpsHeapTuple);
+	Datum values[INDEX_MAX_KEYS];
+	bool isnull[INDEX_MAX_KEYS];
+
+	ExecStoreHeapTuple(tuple, slot, false);
+	GetPerTupleExprContext(estate)->ecxt_scantuple = slot;
+	if (ExecQual(ExecPrepareQual(info->ii_Predicate, estate), GetPerTupleExprContext(estate)))
+	{
+		FormIndexDatum(info, slot, estate, values, isnull);
+		index_insert(index, values, isnull, &tuple->t_self, table,
+					 info->ii_Unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, info);
+		cs_index_insert_cleanup(index, info);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	MemoryContextSwitchTo(caller);
+	FreeExecutorState(estate);
+}
+
 void
-cs_own_insert(Relation table, Datum *values, bool *isnull, const Oid *indexes, int nindexes)
+cs_own_index_insert(Relation table, Oid index_oid, HeapTuple tuple)
+{
+	Relation index = index_open(index_oid, RowExclusiveLock);
+
+	if (index->rd_index->indisready)
+		insert_by_definition(table, index, tuple);
+	index_close(index, NoLock);
+}
+
+void
+cs_own_insert(Relation table, Datum *values, bool *isnull)
 {
 	HeapTuple tuple = heap_form_tuple(RelationGetDescr(table), values, isnull);
+	List *indexes = RelationGetIndexList(table);
+	ListCell *cell;
 
 	simple_heap_insert(table, tuple);
-	for (int i = 0; i < nindexes; i++)
-		cs_own_index_insert(table, indexes[i], tuple, values, isnull);
+	foreach (cell, indexes)
+		cs_own_index_insert(table, lfirst_oid(cell), tuple);
+	list_free(indexes);
 	heap_freetuple(tuple);
 }

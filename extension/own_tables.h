@@ -34,12 +34,19 @@ extern void cs_own_scan_end(CsOwnScan *scan);
 /* Value of a column, by name. */
 extern Datum cs_own_value(CsOwnScan *scan, HeapTuple row, const char *column, bool *isnull);
 
-/* Insert the entry of a row that was inserted, values as they are in the row. */
-extern void cs_own_index_insert(Relation table, Oid index_oid, HeapTuple tuple, Datum *values,
-								bool *isnull);
+/* A btree on columns, not unique; it may be partial. */
+extern bool cs_own_index_is_plain(Relation index);
 
-/* Insert a row into one of our tables and into the indexes given. */
-extern void cs_own_insert(Relation table, Datum *values, bool *isnull, const Oid *indexes,
-						  int nindexes);
+/*
+ * Insert a row's entry into an index that is ready for it: whatever its
+ * definition says; or, where the caller knows that it is plain and that its
+ * predicate holds, from the row's values, which costs a tenth of that.
+ */
+extern void cs_own_index_insert(Relation table, Oid index_oid, HeapTuple tuple);
+extern void cs_own_index_insert_plain(Relation table, Oid index_oid, HeapTuple tuple, Datum *values,
+									  bool *isnull);
+
+/* Insert a row into one of our tables, and into all indexes. */
+extern void cs_own_insert(Relation table, Datum *values, bool *isnull);
 
 #endif /* CLINIC_SYNC_OWN_TABLES_H */
