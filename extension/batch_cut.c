@@ -25,6 +25,7 @@
 
 #include "batch.h"
 #include "batch_count.h"
+#include "batch_log.h"
 #include "change_log.h"
 #include "compat.h"
 #include "digest.h"
@@ -122,18 +123,20 @@ call_sql(const char *name, int64 argument)
 		OidFunctionCall1(function, Int64GetDatum(argument));
 }
 
+/* One that was written anew is read whole in every cut: it is replaced, too. */
 static bool
 is_full_or_old(const CsNextBatch *next)
 {
 	Oid oid = cs_segment_relation(next->current);
 	Relation table = OidIsValid(oid) ? table_open(oid, AccessShareLock) : NULL;
 	uint64 blocks = table != NULL ? RelationGetNumberOfBlocks(table) : 0;
+	bool rewritten = table != NULL && cs_log_was_rewritten(table);
 
 	if (table != NULL)
 		table_close(table, AccessShareLock);
 	if (blocks == 0)
 		return false;
-	return blocks * (BLCKSZ / 1024) >= (uint64) cs_log_segment_kb ||
+	return rewritten || blocks * (BLCKSZ / 1024) >= (uint64) cs_log_segment_kb ||
 		   next->current_since < GetCurrentTimestamp() - (int64) cs_retention_s * USECS_PER_SEC / 8;
 }
 

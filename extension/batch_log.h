@@ -71,4 +71,7 @@ typedef bool (*CsLogVisit)(CsLogSegment *segment, TupleTableSlot *row, void *arg
 extern bool cs_log_visit(CsLogSegment *segment, const CsXidRange *ranges, int nranges,
 						 CsLogVisit visit, void *arg);
 
+/* Are its rows not where they were put? */
+extern bool cs_log_was_rewritten(Relation table);
+
 #endif /* CLINIC_SYNC_BATCH_LOG_H */

@@ -8,7 +8,7 @@
  *
  * 2. That holds as long as rows stay where they were put.  VACUUM FULL and
  *	  CLUSTER write a table anew, which gives it another file: such a segment is
- *	  read from end to end.
+ *	  read from end to end (and is not written to for long, see batch_cut.c).
  */
 #include "postgres.h"
 
@@ -75,8 +75,8 @@ add_pages_of_range(PageSet *set, IndexScanDesc scan, CsXidRange range)
 }
 
 /* A new table's file has the number of the table. */
-static bool
-was_rewritten(Relation table)
+bool
+cs_log_was_rewritten(Relation table)
 {
 	return table->rd_rel->relfilenode != RelationGetRelid(table);
 }
@@ -90,7 +90,7 @@ find_pages(const Visit *visit, PageSet *set)
 	set->first = MaxBlockNumber;
 	set->last = 0;
 	set->bits = palloc0(set->pages / 8 + 1);
-	if (was_rewritten(table))
+	if (cs_log_was_rewritten(table))
 	{
 		for (BlockNumber page = 0; page < set->pages; page++)
 			add_page(set, page);

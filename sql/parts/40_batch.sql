@@ -93,7 +93,7 @@ END
 $$;
 COMMENT ON FUNCTION clinic_sync.seal_closed() IS 'internal: seals closed segments that no open transaction has rows in';
 
-/* Rotates when the current segment is full or old, and seals what can be sealed. */
+/* Rotates when the current segment is full or old or was written anew, and seals what can be sealed. */
 CREATE FUNCTION clinic_sync.tend_segments() RETURNS void
 	LANGUAGE plpgsql
 	SECURITY DEFINER
@@ -108,7 +108,8 @@ BEGIN
 	SELECT s.* INTO now_current FROM clinic_sync.segment s WHERE s.state = 'current';
 	log_table := format('clinic_sync.change_log_%s', now_current.id)::regclass;
 	IF pg_relation_size(log_table) > 0 AND (
-			pg_relation_size(log_table) >= clinic_sync.setting_bytes('clinic_sync.log_segment_bytes')
+			pg_relation_filenode(log_table) <> log_table::oid
+			OR pg_relation_size(log_table) >= clinic_sync.setting_bytes('clinic_sync.log_segment_bytes')
 			OR now_current.created_at < clock_timestamp() - clinic_sync.setting_interval('clinic_sync.retention') / 8)
 	THEN
 		PERFORM clinic_sync.new_segment();

@@ -6,7 +6,7 @@
  */
 \set ON_ERROR_STOP 1
 SET client_min_messages = warning;
-SELECT plan(30);
+SELECT plan(33);
 
 CREATE EXTENSION clinic_sync;
 CREATE TABLE t (id int PRIMARY KEY, v text);
@@ -168,6 +168,10 @@ SELECT cmp_ok(headless('clinic_sync.change_log_2'), '>', 0::bigint, 'VACUUM FULL
 SELECT is(batched(), '1000 1000', 'and they are found all the same');
 SELECT is((SELECT count(*) FROM clinic_sync.batch_changes(:read_again)), 104::bigint,
 	'also those of an older batch');
+SELECT is((SELECT max(s.id) FROM clinic_sync.segment s), 3, 'a batch that has read such a segment whole has begun another one');
+INSERT INTO t VALUES (22501);
+SELECT is(batched(), '1 1', 'in which all is as usual');
+SELECT is((SELECT max(s.id) FROM clinic_sync.segment s), 3, 'for long');
 CREATE EXTENSION amcheck;
 SELECT lives_ok($$SELECT bt_index_check('clinic_sync.change_log_2_xid', true)$$, 'the index is what it says: all heads and nothing else');
 
@@ -178,7 +182,7 @@ INSERT INTO t VALUES (30001);
 SELECT * FROM dblink('other', 'SELECT clinic_sync.new_segment()') AS x(id int) \gset
 INSERT INTO t VALUES (30002), (30003);
 COMMIT;
-SELECT is(headless('clinic_sync.change_log_3'), 0::bigint, 'a transaction in two segments has a head in each');
+SELECT is(headless('clinic_sync.change_log_4'), 0::bigint, 'a transaction in two segments has a head in each');
 SELECT is(batched(), '3 3', 'its rows are found in both');
 
 BEGIN;
@@ -188,7 +192,7 @@ INSERT INTO t VALUES (31002, 'b', 1);
 ALTER TABLE t RENAME COLUMN v TO u;
 UPDATE t SET u = 'c' WHERE id = 31001;
 COMMIT;
-SELECT is((SELECT string_agg(l.data, ' ' ORDER BY l.seq) FROM clinic_sync.change_log_3 l WHERE l.op = ANY ('{i,p}') AND l.key LIKE '{"id":31%'),
+SELECT is((SELECT string_agg(l.data, ' ' ORDER BY l.seq) FROM clinic_sync.change_log_4 l WHERE l.op = ANY ('{i,p}') AND l.key LIKE '{"id":31%'),
 	'{"id":31001,"v":"a"} {"id":31002,"v":"b","w":1} {"id":31001,"u":"c","w":null}', 'DDL between statements of a transaction');
 
 CREATE FUNCTION walk() RETURNS void LANGUAGE plpgsql AS $$
