@@ -36,6 +36,7 @@
 
 static CsSegment current;
 static bool current_is_valid = false;
+static uint64 invalidations = 0; /* of any relation */
 static Oid segment_table = InvalidOid;
 static Oid locked = InvalidOid; /* the segment this transaction has locked last */
 
@@ -125,27 +126,24 @@ read_indexes(Relation table)
 	list_free(indexes);
 }
 
+/* What an error or an invalidation cuts short is not valid. */
 static void
 read_current(void)
 {
+	uint64 before = invalidations;
 	Relation table;
-
-	/* an invalidation that arrives while we read clears it again */
-	current_is_valid = true;
 
 	current.id = read_current_id();
 	current.table = cs_segment_relation(current.id);
 	if (!OidIsValid(current.table))
-	{
-		current_is_valid = false;
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("the change log has no current segment"),
 						errhint("Drop and create the extension clinic_sync.")));
-	}
 
 	table = table_open(current.table, AccessShareLock);
 	read_indexes(table);
 	table_close(table, AccessShareLock);
+	current_is_valid = (before == invalidations);
 }
 
 Relation
@@ -175,6 +173,7 @@ cs_segment_open(CsSegment *segment)
 void
 cs_segment_invalidate(Oid relid)
 {
+	invalidations++;
 	if (!OidIsValid(relid) || relid == segment_table || relid == current.table)
 		current_is_valid = false;
 }

@@ -6,7 +6,7 @@
  */
 \set ON_ERROR_STOP 1
 SET client_min_messages = warning;
-SELECT plan(33);
+SELECT plan(35);
 
 CREATE EXTENSION clinic_sync;
 CREATE TABLE t (id int PRIMARY KEY, v text);
@@ -175,6 +175,18 @@ SELECT is((SELECT max(s.id) FROM clinic_sync.segment s), 3, 'for long');
 CREATE EXTENSION amcheck;
 SELECT lives_ok($$SELECT bt_index_check('clinic_sync.change_log_2_xid', true)$$, 'the index is what it says: all heads and nothing else');
 
+-- what is read about the current segment, and reading it fails in the middle
+
+SELECT * FROM dblink('other', 'SELECT clinic_sync.new_segment()') AS x(id int) \gset
+SELECT dblink_exec('other', 'BEGIN') AS begun \gset
+SELECT dblink_exec('other', 'LOCK TABLE clinic_sync.change_log_4') AS done \gset
+SET lock_timeout = '50ms';
+SELECT throws_ok('INSERT INTO t VALUES (22502)', '55P03', NULL, 'somebody has locked the new segment');
+RESET lock_timeout;
+SELECT dblink_exec('other', 'ROLLBACK') AS done \gset
+INSERT INTO t VALUES (22502);
+SELECT is(batched(), '1 1', 'the next row is written to it, and found');
+
 -- segments, tables and extensions that change in the middle of a transaction
 
 BEGIN;
@@ -182,7 +194,7 @@ INSERT INTO t VALUES (30001);
 SELECT * FROM dblink('other', 'SELECT clinic_sync.new_segment()') AS x(id int) \gset
 INSERT INTO t VALUES (30002), (30003);
 COMMIT;
-SELECT is(headless('clinic_sync.change_log_4'), 0::bigint, 'a transaction in two segments has a head in each');
+SELECT is(headless('clinic_sync.change_log_5'), 0::bigint, 'a transaction in two segments has a head in each');
 SELECT is(batched(), '3 3', 'its rows are found in both');
 
 BEGIN;
@@ -192,7 +204,7 @@ INSERT INTO t VALUES (31002, 'b', 1);
 ALTER TABLE t RENAME COLUMN v TO u;
 UPDATE t SET u = 'c' WHERE id = 31001;
 COMMIT;
-SELECT is((SELECT string_agg(l.data, ' ' ORDER BY l.seq) FROM clinic_sync.change_log_4 l WHERE l.op = ANY ('{i,p}') AND l.key LIKE '{"id":31%'),
+SELECT is((SELECT string_agg(l.data, ' ' ORDER BY l.seq) FROM clinic_sync.change_log_5 l WHERE l.op = ANY ('{i,p}') AND l.key LIKE '{"id":31%'),
 	'{"id":31001,"v":"a"} {"id":31002,"v":"b","w":1} {"id":31001,"u":"c","w":null}', 'DDL between statements of a transaction');
 
 CREATE FUNCTION walk() RETURNS void LANGUAGE plpgsql AS $$
