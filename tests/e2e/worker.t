@@ -12,7 +12,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 use ClinicTest qw(now wait_for slurp);
 use ClinicTest::Rows qw(parents_sql insert_sql);
-use ClinicTest::Worker qw(worker wait_worker listen bells set_conf);
+use ClinicTest::Worker qw(worker wait_worker listen bells set_conf waiting_for_standby);
 
 my $clinic = ClinicTest->new(preload => 1, patients => 5);
 my $dbh = $clinic->dbh;
@@ -93,6 +93,17 @@ for my $round (1 .. 100) {
 	last if $missed;
 }
 is($missed, 0, 'of two commits shortly after each other none is missed');
+
+# The same with the cut held up where it hurts: its snapshot taken, its commit waiting for a standby.
+$expected = logged() + 2;
+my $local = $clinic->cluster->connect;
+$local->do('SET synchronous_commit = local');
+set_conf($clinic, 'synchronous_standby_names', 'nobody');
+$local->do(insert_sql('payments', 30_001));
+wait_for('the worker to wait', sub { waiting_for_standby($dbh, 'clinic_sync worker') });
+$local->do(insert_sql('payments', 30_002));
+set_conf($clinic, 'synchronous_standby_names', undef);
+ok(eval { wait_for('both', sub { logged() == $expected }, 3); 1 }, 'a commit in the middle of a cut is in the next one');
 
 # ---- switching -------------------------------------------------------------------
 
