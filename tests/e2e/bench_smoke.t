@@ -83,7 +83,9 @@ unlike($said, qr/^x, (?:quiet|noisy)/m, 'compare: the rest is counted only');
 
 is(`$^X $root/bench/keep.pl --check 2>&1`, '', 'the documents say what bench/results.jsonl does');
 my $refused = `$^X $root/bench/keep.pl $new 2>&1`;
-like($refused, qr/not a full one/, 'a run of some cases is not kept');
+like($refused, qr/not at full scale/, 'a quick run is not kept');
+my $other_day = write_lines('other_day', {figure => 'machine', value => 2, scale => 'full', date => '1999-12-31'}, line('quiet', 10));
+like(`$^X $root/bench/keep.pl $other_day 2>&1`, qr/cannot join the kept one/, 'nor some cases of another machine or day');
 like(capacity_table({figure => 'fanout', part => 'deliveries', value => 100_000},
 	{figure => 'write_overhead', system => 'worker', workload => 'mixed', writers => 8, tps => 1000},
 	{figure => 'memory', part => 'idle device', value => 5},
