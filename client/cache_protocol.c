@@ -240,8 +240,10 @@ static cs_status on_heartbeat(struct incoming *in)
 			st = frame_move_cursor(c, from, to, text_of(in, "time"), in->err);
 	}
 	if (st == CS_OK && !c->stage) {
-		/* whatever the relay had has come before this on the same link */
-		c->level = true;
+		/* whatever the relay had has come before one that stays; one that moves the cursor
+		   may be in the middle of what is to come */
+		if (strcmp(from, to) == 0)
+			c->level = true;
 		backoff_reset(&c->link_backoff);
 	}
 	return st;

@@ -252,6 +252,7 @@ static void take_request_sync(struct device *d, struct in_request_sync *r, uint6
 	device_leave_group(d, now_ms);
 	forget_request(d);
 	d->state = DEVICE_WAIT_REQUEST;
+	d->asked_round = d->env->database_round(d->env->ctx);
 	if (!r->tables || d->env->tables_known(d->env->ctx, r->tables, r->table_count)) {
 		follow_request(d, r, now_ms);
 		return;

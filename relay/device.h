@@ -66,9 +66,13 @@ struct device_env {
 	void (*catch_up_cancel)(void *ctx, struct device *d);
 	/* d's queue has room again. */
 	void (*catch_up_resume)(void *ctx, struct device *d);
-	/* Is what the relay has still all there is?  Without a recent proven round trip to the
-	   database nobody knows, and no device is told that it is level. */
+	/* Has the database answered lately?  If not, no device is told that it is level. */
 	bool (*database_proven)(void *ctx, uint64_t now_ms);
+	/* The number of the last round to the database that began; and does the relay have all
+	   that was committed before then?  If not, device_look_for_proof() is called when it
+	   may. */
+	uint64_t (*database_round)(void *ctx);
+	bool (*database_level)(void *ctx, uint64_t round);
 	void *ctx;
 	uint32_t reconnect_spread_ms; /* told to who connects now */
 };
@@ -114,6 +118,7 @@ struct device {
 	bool log_ended;       /* from_log: after the queue the ring goes on at seq */
 	bool ready_due;       /* the cursor is not proven good yet: `ready` is still to be said */
 	bool level_due;       /* LIVE: it has everything and is still to be told */
+	uint64_t asked_round; /* level is who has what a later round than this found */
 	uint64_t seq;
 	uint64_t retry_ms; /* CATCH_UP from the log could not start: again then; 0: no */
 

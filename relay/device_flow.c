@@ -155,6 +155,12 @@ static bool is_proven(const struct device *d, uint64_t now_ms)
 	return d->env->database_proven(d->env->ctx, now_ms);
 }
 
+/* Has the relay had all that was committed when the device asked? */
+static bool is_level(const struct device *d, uint64_t now_ms)
+{
+	return is_proven(d, now_ms) && d->env->database_level(d->env->ctx, d->asked_round);
+}
+
 static void say_database_gone(struct device *d)
 {
 	device_say(d, out_error("database_unavailable",
@@ -164,7 +170,8 @@ static void say_database_gone(struct device *d)
 /*
  * The device has everything the relay has: say so, or it would have to wait for
  * the next heartbeat to know.  But not while the database may have more that the
- * relay cannot see; then it is said when that is over.
+ * relay has not seen: what was committed before the device asked, or anything
+ * while the database is out of reach.  Then it is said when that is over.
  */
 static void become_live(struct device *d, uint64_t now_ms)
 {
@@ -178,8 +185,8 @@ static void become_live(struct device *d, uint64_t now_ms)
 	/* what gathers comes after the poll and the walk under way, and then it is level */
 	if (!d->level_due || feed_gathers(d->group))
 		return;
-	if (!is_proven(d, now_ms)) {
-		if (is_new)
+	if (!is_level(d, now_ms)) {
+		if (is_new && !is_proven(d, now_ms))
 			say_database_gone(d);
 		return;
 	}
@@ -311,7 +318,8 @@ void device_idle(struct device *d, struct frame *heartbeat, uint64_t now_ms)
 {
 	if (d->state != DEVICE_LIVE || d->current || d->seq != d->group->next_seq)
 		return;
-	if (is_proven(d, now_ms))
+	/* who has not been told yet that it is level would take this for it */
+	if (!d->level_due && is_proven(d, now_ms))
 		device_say(d, frame_ref(heartbeat));
 	else
 		d->level_due = true;
@@ -322,6 +330,7 @@ void device_database_gone(struct device *d)
 	if (!d->known)
 		return;
 	d->level_due = d->state == DEVICE_LIVE;
+	d->asked_round = d->env->database_round(d->env->ctx);
 	/* what it waits for costs nothing until the database is back; let those behind it look */
 	if (d->admitted)
 		d->env->admitted(d->env->ctx, d);
@@ -342,7 +351,7 @@ void device_database_back(struct device *d, uint64_t now_ms)
 
 void device_look_for_proof(struct device *d, uint64_t now_ms)
 {
-	if (d->state == DEVICE_LIVE && d->level_due && is_proven(d, now_ms))
+	if (d->state == DEVICE_LIVE && d->level_due && is_level(d, now_ms))
 		d->env->wake(d->env->ctx, d);
 }
 

@@ -168,6 +168,13 @@ void pq_reader_ring(const struct pq_bells *bells)
 		reader_answer_bell();
 }
 
+void pq_reader_want(uint64_t after_round)
+{
+	if (reader.in_round && !reader.reading && reader.owner.status->rounds > after_round)
+		return;
+	pq_reader_ring(&(struct pq_bells){.look = true});
+}
+
 void pq_reader_distrust(void)
 {
 	reader.trusting = false;

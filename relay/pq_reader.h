@@ -19,6 +19,8 @@ struct pq_reader_owner {
 cs_status pq_reader_start(const struct pq_reader_owner *owner, struct cs_error *err) CS_CHECKED;
 void pq_reader_stop(void);
 void pq_reader_ring(const struct pq_bells *bells);
+/* A cut round after this one is wanted: now, unless it runs already. */
+void pq_reader_want(uint64_t after_round);
 /* The server may not be the one it was: the worker's word needs a proof of our own again. */
 void pq_reader_distrust(void);
 void pq_reader_pause(void);

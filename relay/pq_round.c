@@ -139,19 +139,24 @@ static void on_feed_prepared(void *ctx, const struct pq_answer *answer)
 }
 
 /*
- * Everything proven has been handed on.  Unless the cut failed, that is
- * everything there was when the round began.
+ * Everything proven has been handed on.  Of a cut round that is everything there
+ * was when it began, unless the cut failed; a read round knows only of what the
+ * worker had cut.
  */
 void round_idle(void)
 {
-	if (reader.cut_good)
+	if (reader.cut_good) {
 		reader.owner.status->proven_ms = clock_monotonic_ms();
+		reader.owner.status->level_round = reader.owner.status->rounds;
+	}
 	if (reader.warm.running)
 		adopt_end();
 	reader.complained[0] = '\0';
 	pq_link_good(reader.link);
 	reader_set_live(true);
 	round_hand_out();
+	if (reader.link && reader.cut_good)
+		reader.owner.events->on_level(reader.owner.ctx);
 	if (reader.link && reader.prepare_due) {
 		reader.prepare_due = false;
 		pq_feed_prepare(&reader.feed, on_feed_prepared, NULL);

@@ -85,6 +85,19 @@ void upstream_ring(void)
 	pq_reader_ring(&(struct pq_bells){.look = true});
 }
 
+uint64_t upstream_round(void)
+{
+	return upstream.status.rounds;
+}
+
+bool upstream_level_since(uint64_t round)
+{
+	if (upstream.status.connected && upstream.status.level_round > round)
+		return true;
+	pq_reader_want(round);
+	return false;
+}
+
 void upstream_pause(void)
 {
 	pq_reader_pause();

@@ -178,12 +178,29 @@ bool relay_is_proven(const struct relay *r, uint64_t now_ms)
 
 static bool env_database_proven(void *ctx, uint64_t now_ms)
 {
-	const struct relay *r = ctx;
+	struct relay *r = ctx;
 
 	if (relay_is_proven(r, now_ms))
 		return true;
 	/* somebody waits for it: do not leave it to the next poll */
 	upstream_ring();
+	r->level_wanted = true;
+	return false;
+}
+
+static uint64_t env_database_round(void *ctx)
+{
+	(void)ctx;
+	return upstream_round();
+}
+
+static bool env_database_level(void *ctx, uint64_t round)
+{
+	struct relay *r = ctx;
+
+	if (upstream_level_since(round))
+		return true;
+	r->level_wanted = true;
 	return false;
 }
 
@@ -266,6 +283,20 @@ static void on_poll_end(void *ctx)
 	feed_poll_end(((struct relay *)ctx)->feed, clock_monotonic_ms());
 }
 
+static void on_level(void *ctx)
+{
+	struct relay *r = ctx;
+	uint64_t now_ms = clock_monotonic_ms();
+
+	if (!r->level_wanted)
+		return;
+	r->level_wanted = false;
+	for (struct device *d = r->devices, *next; d; d = next) {
+		next = d->next;
+		device_look_for_proof(d, now_ms);
+	}
+}
+
 static void on_state(void *ctx, bool connected)
 {
 	struct relay *r = ctx;
@@ -307,6 +338,7 @@ static const struct upstream_events upstream_events = {
 	.on_batch_end = on_batch_end,
 	.on_batch_abandoned = on_batch_abandoned,
 	.on_poll_end = on_poll_end,
+	.on_level = on_level,
 	.on_state = on_state,
 	.on_history_lost = on_history_lost,
 };
@@ -407,6 +439,8 @@ static void set_up(struct relay *r)
 		.catch_up_cancel = env_catch_up_cancel,
 		.catch_up_resume = env_catch_up_resume,
 		.database_proven = env_database_proven,
+		.database_round = env_database_round,
+		.database_level = env_database_level,
 		.ctx = r,
 	};
 }

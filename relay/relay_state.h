@@ -28,6 +28,7 @@ struct relay {
 	size_t device_count;
 	size_t device_count_most; /* since the start */
 	bool database_connected;
+	bool level_wanted; /* a device waits for the end of a round */
 	bool going_down;
 	bool upstream_stopped;
 	uint64_t goodbye_until_ms;

@@ -68,6 +68,9 @@ struct upstream_events {
 	   none. */
 	void (*on_batch_abandoned)(void *ctx);
 	void (*on_poll_end)(void *ctx);
+	/* What was committed when a round began that cut has been handed on: see
+	   upstream_level_since(). */
+	void (*on_level)(void *ctx);
 	/* Connected: the database answers and the feed runs. */
 	void (*on_state)(void *ctx, bool connected);
 	/* The relay's own cursor was refused ("history_lost", "too_old", "log_incomplete"):
@@ -95,6 +98,14 @@ void upstream_stop(uint32_t limit_ms, void (*on_stopped)(void *ctx), void *ctx);
 void upstream_ring(void);
 
 /*
+ * What is known to be missing nothing.  The number of the last round that began,
+ * and: has a round that began after that one handed on all there was?  If not,
+ * one follows at once, for all who ask meanwhile, and on_level after it.
+ */
+uint64_t upstream_round(void);
+bool upstream_level_since(uint64_t round);
+
+/*
  * While paused no on_change, on_batch_end ... of the live feed is called and
  * nothing is read from the server: memory stays flat behind a full receiver.
  */
@@ -111,6 +122,7 @@ struct upstream_status {
 	uint64_t connects;
 	uint64_t doorbells;
 	uint64_t rounds;      /* of both kinds */
+	uint64_t level_round; /* the last of them that handed on all there was when it began */
 	uint64_t read_rounds; /* those that read what the worker had cut, and cut nothing */
 	uint64_t batches;
 	uint64_t changes;

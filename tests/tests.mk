@@ -73,7 +73,7 @@ objects_of = $(if $(filter relay_%,$(1)),$(filter-out %/main.o,$(RELAY_OBJ)) $(C
 comma := ,
 WRAPPED_relay_feed := feed_entry_of_changes
 WRAPPED_relay_catch_up := upstream_catch_up upstream_catch_up_cancel upstream_catch_up_pause upstream_catch_up_resume
-WRAPPED_relay_pq_round := pq_link_new pq_link_open pq_link_query pq_link_is_up
+WRAPPED_relay_pq_round := pq_link_new pq_link_open pq_link_query pq_link_is_up pq_link_good
 TEST_LIBS = $(PQ_LIBS) $(WS_LIBS) $(JSON_LIBS) $(YAJL_LIBS) $(SQLITE_LIBS) -lm
 
 .SECONDEXPANSION:

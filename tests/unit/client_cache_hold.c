@@ -2,7 +2,6 @@
 #include "client_cache_support.h"
 
 #define ALL_PEOPLE "SELECT id, login, score, seen FROM people ORDER BY id"
-#define C4 "4-00000000000000dd"
 
 static clinic_cache_status ahead(struct fixture *f, const char *from, const char *to,
 				 const char *changes)

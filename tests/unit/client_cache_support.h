@@ -24,6 +24,7 @@
 #define C1 "1-00000000000000aa"
 #define C2 "2-00000000000000bb"
 #define C3 "3-00000000000000cc"
+#define C4 "4-00000000000000dd"
 
 #define PEOPLE_SCHEMA                                                                              \
 	"{\"table\":\"people\",\"event\":\"patient_data_change_immediate\",\"version\":1,"         \

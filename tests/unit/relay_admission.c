@@ -81,6 +81,18 @@ static bool env_proven(void *ctx, uint64_t now_ms)
 	return true;
 }
 
+static uint64_t env_round(void *ctx)
+{
+	(void)ctx;
+	return 0;
+}
+
+static bool env_level(void *ctx, uint64_t round)
+{
+	(void)ctx;
+	return round == 0;
+}
+
 static int set_up(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
@@ -100,6 +112,8 @@ static int set_up(void **state)
 				     .catch_up_cancel = env_nothing,
 				     .catch_up_resume = env_nothing,
 				     .database_proven = env_proven,
+				     .database_round = env_round,
+				     .database_level = env_level,
 				     .ctx = w};
 	for (size_t i = 0; i < DEVICES; i++) {
 		char text[100];

@@ -443,6 +443,38 @@ static void level_is_not_said_without_proof(void **state)
 	expect_level(w);
 }
 
+/* What was committed before it asked may be in no batch yet; the database itself is well. */
+static void level_is_what_a_later_round_has_found(void **state)
+{
+	struct world *w = *state;
+	int wakes;
+
+	say_hello(w);
+	w->round = w->level_round = 7;
+	request(w, 10);
+	expect(w, "ready");
+	expect_nothing(w);
+	w->round = 8;
+	/* nor is it level by what is said now and then */
+	feed_tick(w->feed, w->now_ms + 30000, 25000);
+	wakes = w->wakes;
+	device_look_for_proof(w->device, w->now_ms);
+	assert_int_equal(w->wakes, wakes);
+	expect_nothing(w);
+	batches(w, 11, 11, 20);
+	expect(w, "database_change");
+	expect_nothing(w);
+	w->level_round = 8;
+	wakes = w->wakes;
+	device_look_for_proof(w->device, w->now_ms);
+	assert_int_equal(w->wakes, wakes + 1);
+	expect_level(w);
+	/* and who asks again waits again */
+	request(w, 11);
+	expect(w, "ready");
+	expect_nothing(w);
+}
+
 static void what_is_there_is_sent_without_proof(void **state)
 {
 	struct world *w = *state;
@@ -477,10 +509,15 @@ static void a_level_device_hears_of_an_outage_and_of_its_end(void **state)
 	device_database_gone(w->device);
 	go_live(w);
 	w->proven = false;
+	w->round = 1;
 	device_database_gone(w->device);
 	expect_with(w, "error", "code", "database_unavailable");
 	expect_nothing(w);
+	/* it answers again, but may have been changed meanwhile */
 	w->proven = true;
+	device_tick(w->device, w->now_ms);
+	expect_nothing(w);
+	w->level_round = 2;
 	device_tick(w->device, w->now_ms);
 	expect_level(w);
 }
@@ -514,6 +551,7 @@ int main(void)
 		test(parts_come_whole_and_in_order),
 		test(an_idle_device_hears_a_heartbeat),
 		test(level_is_not_said_without_proof),
+		test(level_is_what_a_later_round_has_found),
 		test(what_is_there_is_sent_without_proof),
 		test(an_idle_heartbeat_waits_for_proof),
 		test(a_level_device_hears_of_an_outage_and_of_its_end),

@@ -24,6 +24,7 @@ struct world {
 	struct device_env env;
 	struct device *device;
 	uint64_t now_ms;
+	uint64_t round, level_round; /* the last that began, and that found everything */
 	int wakes, catch_ups, resumes;
 	bool catch_up_busy, tables_known, proven;
 	bool writes_at_once; /* as a socket with room does */
@@ -118,6 +119,16 @@ static bool env_proven(void *ctx, uint64_t now_ms)
 	return w->proven;
 }
 
+static uint64_t env_round(void *ctx)
+{
+	return ((struct world *)ctx)->round;
+}
+
+static bool env_level(void *ctx, uint64_t round)
+{
+	return ((struct world *)ctx)->level_round > round;
+}
+
 static int set_up(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
@@ -134,6 +145,7 @@ static int set_up(void **state)
 	w->now_ms = 1000;
 	w->tables_known = true;
 	w->proven = true;
+	w->level_round = 1;
 	w->env = (struct device_env){.config = &w->config,
 				     .feed = w->feed,
 				     .wake = env_wake,
@@ -145,6 +157,8 @@ static int set_up(void **state)
 				     .catch_up_cancel = env_cancel,
 				     .catch_up_resume = env_resume,
 				     .database_proven = env_proven,
+				     .database_round = env_round,
+				     .database_level = env_level,
 				     .ctx = w};
 	w->device = device_new(&w->env, false, w->now_ms);
 	w->device->session = w;

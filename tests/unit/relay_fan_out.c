@@ -116,6 +116,18 @@ static bool yes(void *ctx, uint64_t now_ms)
 	return true;
 }
 
+static uint64_t env_round(void *ctx)
+{
+	(void)ctx;
+	return 0;
+}
+
+static bool env_level(void *ctx, uint64_t round)
+{
+	(void)ctx;
+	return round == 0;
+}
+
 static bool env_catch_up(void *ctx, struct device *d)
 {
 	(void)ctx;
@@ -180,6 +192,8 @@ static int set_up(void **state)
 				     .catch_up_cancel = env_nothing,
 				     .catch_up_resume = env_nothing,
 				     .database_proven = yes,
+				     .database_round = env_round,
+				     .database_level = env_level,
 				     .ctx = w};
 	feed_start(w->feed, &start);
 	w->reads = true;

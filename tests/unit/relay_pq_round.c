@@ -1,4 +1,7 @@
-/* How the rounds of the live reader end: what has been read is handed out, whatever comes then. */
+/*
+ * How the rounds of the live reader end: what has been read is handed out,
+ * whatever comes then, and what it is known to be all of.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,6 +31,7 @@ struct pq_link *__wrap_pq_link_new(const struct config *c, const char *role, con
 				   const struct pq_link_events *events, void *ctx);
 void __wrap_pq_link_open(struct pq_link *l);
 bool __wrap_pq_link_is_up(const struct pq_link *l);
+void __wrap_pq_link_good(struct pq_link *l);
 void __wrap_pq_link_query(struct pq_link *l, const char *sql, int param_count,
 			  const char *const *params, pq_row_fn on_row, pq_done_fn on_done,
 			  void *ctx);
@@ -54,6 +58,11 @@ bool __wrap_pq_link_is_up(const struct pq_link *l)
 {
 	(void)l;
 	return true;
+}
+
+void __wrap_pq_link_good(struct pq_link *l)
+{
+	(void)l;
 }
 
 void __wrap_pq_link_query(struct pq_link *l, const char *sql, int param_count,
@@ -101,6 +110,12 @@ static void on_poll_end(void *ctx)
 	tell("handed");
 }
 
+static void on_level(void *ctx)
+{
+	(void)ctx;
+	tell("level");
+}
+
 static void on_state(void *ctx, bool connected)
 {
 	(void)ctx;
@@ -125,6 +140,7 @@ static const struct upstream_events events = {
 	.on_batch_end = on_batch,
 	.on_batch_abandoned = on_abandoned,
 	.on_poll_end = on_poll_end,
+	.on_level = on_level,
 	.on_state = on_state,
 	.on_history_lost = on_history_lost,
 };
@@ -145,6 +161,7 @@ static int set_up(void **state)
 	reader.live = reader.in_round = reader.reading = true;
 	reader.round_batches = 1;
 	reader.feed.cursor = cursor_of(11);
+	status = (struct upstream_status){.connected = true, .rounds = 5};
 	told[0] = '\0';
 	return 0;
 }
@@ -194,6 +211,58 @@ static void with_the_history_the_database_is_gone(void **state)
 	assert_false(status.connected);
 }
 
+/* The worker may not have cut what was committed a moment ago. */
+static void a_read_round_does_not_make_level(void **state)
+{
+	(void)state;
+	round_idle();
+	assert_string_equal(told, "handed");
+	assert_int_equal(status.level_round, 0);
+}
+
+static void a_cut_round_does_and_has_handed_out_before(void **state)
+{
+	(void)state;
+	reader.reading = false;
+	reader.cut_good = true;
+	round_idle();
+	assert_string_equal(told, "handed level");
+	assert_int_equal(status.level_round, 5);
+}
+
+static void neither_does_one_that_could_not_cut(void **state)
+{
+	(void)state;
+	reader.reading = false;
+	round_idle();
+	assert_string_equal(told, "handed");
+	assert_int_equal(status.level_round, 0);
+}
+
+/* Devices that come while a round runs share the next one. */
+static void a_round_is_wanted_that_cuts_and_begins_later(void **state)
+{
+	(void)state;
+	reader.reading = false;
+	pq_reader_want(4);
+	assert_false(reader.bells.look);
+	reader.reading = true;
+	pq_reader_want(4);
+	assert_true(reader.bells.look);
+	reader.reading = reader.bells.look = false;
+	pq_reader_want(5);
+	pq_reader_want(5);
+	assert_true(reader.bells.look);
+	assert_string_equal(told, "");
+	/* it begins with the end of this one */
+	reader.cut_good = true;
+	round_idle();
+	assert_string_equal(told, "handed level query");
+	assert_int_equal(status.rounds, 6);
+	assert_int_equal(status.level_round, 5);
+	assert_false(reader.reading);
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -203,6 +272,10 @@ int main(void)
 		test(an_error_does_not_keep_what_came_before),
 		test(neither_does_a_broken_connection),
 		test(with_the_history_the_database_is_gone),
+		test(a_read_round_does_not_make_level),
+		test(a_cut_round_does_and_has_handed_out_before),
+		test(neither_does_one_that_could_not_cut),
+		test(a_round_is_wanted_that_cuts_and_begins_later),
 	};
 
 	log_set_stream(fopen("/dev/null", "w"));
