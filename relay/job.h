@@ -80,6 +80,25 @@ struct digest_events {
 /* tables as above; rows: one line for each row as well. NULL: too many run, or no process. */
 struct job *job_start_digest(const char *tables, bool rows, const struct digest_events *events,
 			     void *ctx);
+/*
+ * Proof of slices, counts and the bounds of slices: one job, shared by all devices
+ * that ask for the same.  spec:
+ *   {"slices":[{"table":"patients","skip":["photo"],"after":{"id":"JG-0100"},"upto":null},...],
+ *    "counts":["patients",...], "bounds":["patients",...], "slice_rows":10000}
+ * All but slice_rows may be absent.  Its lines, in this order:
+ *   {"cursor":"..."}                        as soon as the batch is cut
+ *   {"slice":0,"rows":812,"hash":"..."}     one for each, numbered as in spec
+ *   {"count":"patients","rows":1000}        null: larger than clinic_sync.count_max_bytes
+ *   {"bounds":"patients","keys":[{"id":"JG-0100"},...]}
+ *       slices end at these keys, in their order; [] if there is one slice only.  Many
+ *       keys come in several lines: append
+ *   {"done":true}, or {"error":"...","no_such_table":true}
+ * Without slices and counts nothing is cut and no cursor comes.  It has a limit of
+ * its own, apart from job_start_digest().  NULL: too many run, no process, or a spec that
+ * is no JSON or longer than JOB_SPEC_MOST_BYTES.
+ */
+#define JOB_SPEC_MOST_BYTES (192 * 1024)
+struct job *job_start_proof(const char *spec_json, const struct digest_events *events, void *ctx);
 void job_pause(struct job *j);
 void job_resume(struct job *j);
 /* Kill it; no event comes any more. Accepts NULL. */

@@ -76,6 +76,15 @@ struct upstream_events {
 	/* The relay's own cursor was refused ("history_lost", "too_old", "log_incomplete"):
 	   nothing in memory is of use any more.  on_start follows. */
 	void (*on_history_lost)(void *ctx, const char *reason);
+	/*
+	 * Somebody asked for a sync in SQL (clinic_sync.request_sync() and its like).  Each
+	 * request comes once per process, in ascending order of ids; after a start those of the
+	 * last day come first.  Ids are not dense: milliseconds since 1970, or a little more.
+	 * kind: "sync" or "table_sync"; tables_json: array of names, NULL: all; device: its id,
+	 * NULL: all.  May be NULL: nobody wants to know.
+	 */
+	void (*on_sync_request)(void *ctx, int64_t id, const char *kind, const char *tables_json,
+				const char *device);
 };
 
 /* Is this a connection string that libpq understands?  *has_password: it holds one. */
@@ -140,6 +149,9 @@ void upstream_get_status(struct upstream_status *out);
  * copied and sent every report_interval_s.  False: out of memory.
  */
 bool upstream_report(const char *relay_json, const char *devices_json);
+
+/* The highest id that on_sync_request has said; 0: none. */
+int64_t upstream_newest_sync_request(void);
 
 /* ---- catching up from the log -------------------------------------------- */
 
