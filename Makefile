@@ -44,7 +44,7 @@ SQLITE_LIBS = -lsqlite3
 
 COMMON_SRC := $(wildcard common/*.c)
 RELAY_SRC := $(wildcard relay/*.c)
-CACHE_SRC := $(wildcard client/cache_*.c)
+CACHE_SRC := $(wildcard client/cache_*.c client/platform_*.c)
 CLI_SRC := $(filter-out $(CACHE_SRC),$(wildcard client/*.c))
 
 # One short line a step; V=1 shows the commands.

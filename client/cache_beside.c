@@ -9,10 +9,7 @@
  */
 #include "cache_internal.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static const char *const suffixes[] = {"-wal", "-shm", "-journal"};
 #define SUFFIX_COUNT (sizeof(suffixes) / sizeof(suffixes[0]))
@@ -20,19 +17,16 @@ static const char *const suffixes[] = {"-wal", "-shm", "-journal"};
 /* Name of one of them; NULL: out of memory. */
 static char *name_of(const char *path, size_t i)
 {
-	char *name;
-
-	return asprintf(&name, "%s%s", path, suffixes[i]) < 0 ? NULL : name;
+	return platform_format("%s%s", path, suffixes[i]);
 }
 
 uint64_t beside_wal_inode(const char *path)
 {
 	char *name = name_of(path, 0);
-	struct stat st;
-	bool found = name && stat(name, &st) == 0;
+	uint64_t inode = name ? platform_file_id(name) : 0;
 
 	free(name);
-	return found ? (uint64_t)st.st_ino : 0;
+	return inode;
 }
 
 bool beside_has_wal(const char *path)
@@ -46,7 +40,7 @@ void beside_remove(const char *path)
 		char *name = name_of(path, i);
 
 		if (name)
-			unlink(name);
+			platform_remove(name);
 		free(name);
 	}
 }

@@ -16,13 +16,14 @@
 #define CLINIC_CACHE_INTERNAL_H
 
 #include <jansson.h>
-#include <sqlite3.h>
 #include <string.h>
 
 #include "backoff.h"
+#include "cache_sqlite.h"
 #include "clinic_cache.h"
 #include "cursor.h"
 #include "dynbuf.h"
+#include "platform.h"
 #include "schema.h"
 #include "status.h"
 #include "value.h"
@@ -120,7 +121,7 @@ struct clinic_cache {
 	clinic_cache_on_event on_event;
 	void *context;
 	bool no_change_events;
-	int lock_fd;
+	platform_file lock;
 
 	/* the file; db is NULL while there is none */
 	sqlite3 *db;
@@ -406,10 +407,11 @@ void event_frame(struct clinic_cache *c, struct frame_source *source);
 /* table_sync_completed for each table, full_sync_completed, ui_refresh_requested. */
 void event_snapshot(struct clinic_cache *c);
 
-cs_status lock_take(const char *path, int *fd, int *pid, struct cs_error *err) CS_CHECKED;
-void lock_release(int fd);
+cs_status lock_take(const char *path, platform_file *lock, int *pid,
+		    struct cs_error *err) CS_CHECKED;
+void lock_release(platform_file lock);
 /* The same, and the lock file of path goes, too: for a path that got no cache. */
-void lock_remove(const char *path, int fd);
+void lock_remove(const char *path, platform_file lock);
 /* Process that holds the lock of path; 0: none (or not known). */
 int lock_holder(const char *path);
 

@@ -12,128 +12,117 @@
  */
 #include "cache_internal.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define TRIES_MOST 100 /* how often the file may be removed just before we have its lock */
+#define PID_BYTES 16
 
 static char *lock_path(const char *path)
 {
-	char *out;
-
-	return asprintf(&out, "%s.clinic-lock", path) < 0 ? NULL : out;
+	return platform_format("%s.clinic-lock", path);
 }
 
-static int read_pid(int fd)
+static int read_pid(platform_file lock)
 {
-	char text[16];
-	ssize_t len = pread(fd, text, sizeof(text) - 1, 0);
+	char text[PID_BYTES];
 
-	if (len <= 0)
-		return 0;
-	text[len] = '\0';
-	return atoi(text);
+	return platform_read_note(lock, text, sizeof(text)) ? atoi(text) : 0;
 }
 
-static bool write_pid(int fd)
+static bool write_pid(platform_file lock)
 {
-	char text[16];
-	int len = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+	char text[PID_BYTES];
 
-	return ftruncate(fd, 0) == 0 && pwrite(fd, text, (size_t)len, 0) == len;
+	snprintf(text, sizeof(text), "%d\n", platform_process_id());
+	return platform_write_note(lock, text);
 }
 
-static bool has_name(int fd, const char *name)
+/* The lock is ours: is it that of the name, too? CS_AGAIN: the file was removed before. */
+static cs_status settle(platform_file lock, const char *name, struct cs_error *err)
 {
-	struct stat ours, named;
+	char why[PLATFORM_ERROR_BYTES];
 
-	return fstat(fd, &ours) == 0 && lstat(name, &named) == 0 && ours.st_dev == named.st_dev &&
-	       ours.st_ino == named.st_ino;
-}
-
-/* CS_AGAIN: the file was removed before we had its lock. */
-static cs_status try_take(const char *name, int *fd, int *pid, struct cs_error *err)
-{
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-
-	*fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (*fd < 0)
-		return cs_fail(err, CS_ERR_STORE, "cannot open the lock file beside the cache: %s",
-			       strerror(errno));
-	if (fcntl(*fd, F_OFD_SETLK, &lock) == 0) {
-		if (!has_name(*fd, name)) {
-			lock_release(*fd);
-			*fd = -1;
-			return CS_AGAIN;
-		}
-		if (write_pid(*fd))
-			return CS_OK;
-		lock_release(*fd);
-		*fd = -1;
+	if (!platform_has_name(lock, name))
+		return CS_AGAIN;
+	if (!write_pid(lock))
 		return cs_fail(err, CS_ERR_STORE, "cannot write the lock file: %s",
-			       strerror(errno));
-	}
-	*pid = read_pid(*fd);
-	lock_release(*fd);
-	*fd = -1;
-	if (errno != EAGAIN && errno != EACCES)
-		return cs_fail(err, CS_ERR_STORE, "cannot lock the lock file: %s", strerror(errno));
-	return cs_fail(err, CS_ERR_BUSY, "process %d is syncing this file", *pid);
+			       platform_error(why));
+	return CS_OK;
 }
 
-cs_status lock_take(const char *path, int *fd, int *pid, struct cs_error *err)
+static cs_status try_take(const char *name, platform_file *lock, int *pid, struct cs_error *err)
+{
+	char why[PLATFORM_ERROR_BYTES];
+	cs_status st;
+
+	*lock = platform_open_lock(name, true);
+	if (*lock == PLATFORM_NO_FILE)
+		return cs_fail(err, CS_ERR_STORE, "cannot open the lock file beside the cache: %s",
+			       platform_error(why));
+	switch (platform_lock(*lock)) {
+	case PLATFORM_LOCKED:
+		st = settle(*lock, name, err);
+		break;
+	case PLATFORM_HELD:
+		*pid = read_pid(*lock);
+		st = cs_fail(err, CS_ERR_BUSY, "process %d is syncing this file", *pid);
+		break;
+	default:
+		st = cs_fail(err, CS_ERR_STORE, "cannot lock the lock file: %s",
+			     platform_error(why));
+		break;
+	}
+	if (st != CS_OK) {
+		lock_release(*lock);
+		*lock = PLATFORM_NO_FILE;
+	}
+	return st;
+}
+
+cs_status lock_take(const char *path, platform_file *lock, int *pid, struct cs_error *err)
 {
 	char *name = lock_path(path);
 	cs_status st = CS_AGAIN;
 
-	*fd = -1;
+	*lock = PLATFORM_NO_FILE;
 	*pid = 0;
 	if (!name)
 		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
 	for (int i = 0; i < TRIES_MOST && st == CS_AGAIN; i++)
-		st = try_take(name, fd, pid, err);
+		st = try_take(name, lock, pid, err);
 	free(name);
 	if (st == CS_AGAIN)
 		return cs_fail(err, CS_ERR_STORE, "the lock file beside the cache does not stay");
 	return st;
 }
 
-void lock_remove(const char *path, int fd)
+void lock_remove(const char *path, platform_file lock)
 {
 	char *name = lock_path(path);
 
-	if (name && has_name(fd, name))
-		unlink(name);
+	if (name && platform_has_name(lock, name))
+		platform_remove(name);
 	free(name);
-	lock_release(fd);
+	lock_release(lock);
 }
 
-void lock_release(int fd)
+void lock_release(platform_file lock)
 {
-	int saved = errno;
-
-	if (fd >= 0)
-		close(fd);
-	errno = saved;
+	platform_close(lock);
 }
 
 int lock_holder(const char *path)
 {
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 	char *name = lock_path(path);
-	int fd = name ? open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+	platform_file lock = name ? platform_open_lock(name, false) : PLATFORM_NO_FILE;
 	int pid = 0;
 
 	free(name);
-	if (fd < 0)
+	if (lock == PLATFORM_NO_FILE)
 		return 0;
-	if (fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK)
-		pid = read_pid(fd);
-	close(fd);
+	if (platform_lock_is_held(lock))
+		pid = read_pid(lock);
+	platform_close(lock);
 	return pid;
 }

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define RECONNECT_LEAST_MS 1000
 #define RECONNECT_MOST_MS 60000
@@ -117,7 +116,7 @@ cs_status cache_open_file(struct clinic_cache *c, struct cs_error *err)
 	cs_status st;
 
 	c->cursor[0] = '\0';
-	if (access(c->path, F_OK) != 0)
+	if (!platform_exists(c->path))
 		return CS_OK;
 	st = store_open(c->path, SQLITE_OPEN_READWRITE, &c->db, err);
 	if (st == CS_OK)
@@ -163,11 +162,12 @@ static cs_status copy(char **slot, const char *text, struct cs_error *err)
 /* One lock and one cache per file, by whatever name it is reached. */
 static cs_status take_path(struct clinic_cache *c, const char *path, struct cs_error *err)
 {
-	c->path = realpath(path, NULL);
+	c->path = platform_real_path(path);
 	if (!c->path)
 		c->path = strdup(path);
-	if (!c->path || asprintf(&c->part_path, "%s.snapshot-part", c->path) < 0 ||
-	    asprintf(&c->ready_path, "%s.snapshot-ready", c->path) < 0)
+	c->part_path = c->path ? platform_format("%s.snapshot-part", c->path) : NULL;
+	c->ready_path = c->path ? platform_format("%s.snapshot-ready", c->path) : NULL;
+	if (!c->part_path || !c->ready_path)
 		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
 	return CS_OK;
 }
@@ -282,7 +282,7 @@ clinic_cache_status clinic_cache_open(const char *path, const struct clinic_cach
 		(void)cs_fail(&why, CS_ERR_NOMEM, "out of memory");
 		goto fail;
 	}
-	c->lock_fd = -1;
+	c->lock = PLATFORM_NO_FILE;
 	if (!path || !path[0] || !options) {
 		(void)cs_fail(&why, CS_ERR_CONFIG, "no path or no options are given");
 		goto fail;
@@ -295,11 +295,11 @@ clinic_cache_status clinic_cache_open(const char *path, const struct clinic_cach
 	if (st == CS_OK)
 		st = take_options(c, options, &why);
 	if (st == CS_OK)
-		st = lock_take(c->path, &c->lock_fd, &pid, &why);
+		st = lock_take(c->path, &c->lock, &pid, &why);
 	if (st != CS_OK)
 		goto fail;
 	/* from a process that died while it made one ready */
-	unlink(c->ready_path);
+	platform_remove(c->ready_path);
 	beside_remove(c->ready_path);
 	st = cache_open_file(c, &why);
 	if (st == CS_OK)
@@ -335,10 +335,10 @@ void clinic_cache_close(struct clinic_cache *c)
 	dynbuf_free(&c->scratch);
 	dynbuf_free(&c->sql);
 	dynbuf_free(&c->key);
-	if (c->lock_fd >= 0 && !is_cache)
-		lock_remove(c->path, c->lock_fd);
+	if (c->lock != PLATFORM_NO_FILE && !is_cache)
+		lock_remove(c->path, c->lock);
 	else
-		lock_release(c->lock_fd);
+		lock_release(c->lock);
 	free(c->path);
 	free(c->part_path);
 	free(c->ready_path);

@@ -13,13 +13,8 @@
 #include "cache_internal.h"
 #include "clock.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <unistd.h>
 
 static cs_status unusable(const char *what, struct cs_error *err)
 {
@@ -95,7 +90,7 @@ static cs_status check_table(sqlite3 *db, const struct schema *schema, int64_t r
 		if (sqlite3_table_column_metadata(db, "main", schema->table, column->name, &type,
 						  NULL, NULL, &in_key, NULL) != SQLITE_OK)
 			return unusable("a table or column is missing", err);
-		if (!type || strcasecmp(type, schema_sqlite_type(column->class)) != 0 ||
+		if (!type || !platform_same_name(type, schema_sqlite_type(column->class)) ||
 		    (in_key != 0) != (column->key_position >= 0))
 			return unusable("a column is not what the table's schema says", err);
 	}
@@ -198,53 +193,33 @@ static cs_status sign_file(struct clinic_cache *c, struct cs_error *err)
 	return st;
 }
 
-static cs_status sync_path(const char *path, int flags, struct cs_error *err)
+static cs_status not_durable(struct cs_error *err)
 {
-	int fd = open(path, flags | O_CLOEXEC);
-	bool good = fd >= 0 && fsync(fd) == 0;
-	int saved = errno;
+	char why[PLATFORM_ERROR_BYTES];
 
-	if (fd >= 0)
-		close(fd);
-	if (!good)
-		return cs_fail(err, CS_ERR_STORE, "cannot make the cache durable: %s",
-			       strerror(saved));
-	return CS_OK;
-}
-
-static cs_status sync_directory(const char *path, struct cs_error *err)
-{
-	const char *slash = strrchr(path, '/');
-	char *directory = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-	cs_status st;
-
-	if (!directory)
-		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
-	st = sync_path(directory, O_RDONLY | O_DIRECTORY, err);
-	free(directory);
-	return st;
+	return cs_fail(err, CS_ERR_STORE, "cannot make the cache durable: %s", platform_error(why));
 }
 
 /* CS_AGAIN: a file appeared at the cache's path meanwhile. */
 static cs_status put_in_place(struct clinic_cache *c, struct cs_error *err)
 {
-	cs_status st = sync_path(c->ready_path, O_RDONLY, err);
+	char why[PLATFORM_ERROR_BYTES];
 
-	if (st != CS_OK)
-		return st;
+	if (!platform_sync_file(c->ready_path))
+		return not_durable(err);
 	/* of a cache that was deleted: its -wal would be played into this one */
-	if (access(c->path, F_OK) != 0)
+	if (!platform_exists(c->path))
 		beside_remove(c->path);
-	/* link() refuses to replace, on every file system; the second name goes afterwards */
-	if (link(c->ready_path, c->path) != 0) {
-		if (errno == EEXIST)
-			return CS_AGAIN;
-		if (renameat2(AT_FDCWD, c->ready_path, AT_FDCWD, c->path, RENAME_NOREPLACE) != 0)
-			return cs_fail(err, CS_ERR_STORE, "cannot put the cache in place: %s",
-				       strerror(errno));
+	switch (platform_place(c->ready_path, c->path)) {
+	case PLATFORM_PLACED:
+		break;
+	case PLATFORM_TAKEN:
+		return CS_AGAIN;
+	case PLATFORM_FAILED:
+		return cs_fail(err, CS_ERR_STORE, "cannot put the cache in place: %s",
+			       platform_error(why));
 	}
-	unlink(c->ready_path);
-	return sync_directory(c->path, err);
+	return platform_sync_directory_of(c->path) ? CS_OK : not_durable(err);
 }
 
 static cs_status become_cache(struct clinic_cache *c, struct cs_error *err)
@@ -260,7 +235,7 @@ static cs_status use(struct clinic_cache *c, struct cs_error *err)
 {
 	cs_status st = check(c, err);
 
-	if (st == CS_OK && !c->db && access(c->path, F_OK) != 0) {
+	if (st == CS_OK && !c->db && !platform_exists(c->path)) {
 		st = become_cache(c, err);
 		if (st == CS_OK)
 			return cache_open_file(c, err);
@@ -278,17 +253,18 @@ static cs_status use(struct clinic_cache *c, struct cs_error *err)
 
 cs_status snapshot_apply(struct clinic_cache *c, struct cs_error *err)
 {
+	char why[PLATFORM_ERROR_BYTES];
 	cs_status st;
 
 	(void)cache_file_moved(c);
 	beside_remove(c->ready_path);
-	if (rename(c->part_path, c->ready_path) != 0)
+	if (!platform_rename(c->part_path, c->ready_path))
 		return cs_fail(err, CS_ERR_STORE,
 			       "the fetched snapshot is not where it should be: %s",
-			       strerror(errno));
+			       platform_error(why));
 	st = use(c, err);
 	/* good or bad, it is used up; what the driver knows of the part goes with it */
-	unlink(c->ready_path);
+	platform_remove(c->ready_path);
 	beside_remove(c->ready_path);
 	return st;
 }

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static cs_status count(sqlite3 *db, const char *format, const char *name, int64_t *out,
 		       struct cs_error *err)
@@ -73,7 +72,7 @@ clinic_cache_status clinic_cache_read_status(const char *path, struct clinic_cac
 {
 	struct cs_error why = {0};
 	sqlite3 *db = NULL;
-	char *real = realpath(path, NULL);
+	char *real = platform_real_path(path);
 	cs_status st;
 
 	memset(out, 0, sizeof(*out));

@@ -6,7 +6,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 void table_free(struct cached_table *t)
 {
@@ -82,7 +81,7 @@ static void add_local_column(struct local_columns *l, const struct schema *schem
 	add_to_list(&l->names, name);
 	add_to_list(&l->declarations, name);
 	/* only the affinity matters to the twin; INTEGER bare, so that a key stays the rowid */
-	if (type && strcasecmp(type, "INTEGER") == 0) {
+	if (type && platform_same_name(type, "INTEGER")) {
 		dynbuf_adds(&l->declarations, " INTEGER");
 	} else if (type && type[0]) {
 		dynbuf_adds(&l->declarations, " ");

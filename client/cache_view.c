@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static void unfreeze(struct clinic_cache_view *v)
 {
@@ -40,7 +39,7 @@ clinic_cache_status clinic_cache_view_open(const char *path, struct clinic_cache
 	*out = NULL;
 	if (!v)
 		st = cs_fail(&why, CS_ERR_NOMEM, "out of memory");
-	else if (access(path, F_OK) != 0)
+	else if (!platform_exists(path))
 		st = cs_fail(&why, CS_ERR_CONFIG, "there is no file \"%s\"", path);
 	else
 		st = store_open(path, SQLITE_OPEN_READONLY, &v->db, &why);

@@ -102,6 +102,13 @@ only_in()
 		grep -vE "$2" || true
 }
 
+# The core of the cache is also built for other systems.
+system_headers()
+{
+	grep -nE '^# *include *<(unistd|fcntl|strings|dirent|poll|pthread|windows|sys/[a-z]+|arpa/.*|netinet/.*)\.h>' \
+		$(files 'client/cache_*.[ch]' 'client/loadable_*.[ch]') || true
+}
+
 # Includes go down, never up: common knows neither relay nor client, these do
 # not know each other, and the extension knows PostgreSQL only.
 upward_includes()
@@ -248,8 +255,9 @@ check 'perl compiles without warnings' perl_syntax
 check 'libpq-fe.h only in relay/pq_*' only_in 'libpq-fe\.h' '^relay/pq_'
 check 'libwebsockets.h only in relay/ws_* and client/link_*' \
 	only_in 'libwebsockets\.h' '^relay/ws_|^client/link_'
-check 'sqlite3.h only in client/cache_* and relay/sqlite_*' \
-	only_in 'sqlite3\.h' '^client/cache_|^relay/sqlite_'
+check 'sqlite3.h only in client/cache_sqlite.h and relay/sqlite_*' \
+	only_in 'sqlite3(ext)?\.h' '^client/cache_sqlite\.h|^relay/sqlite_'
+check 'system headers of the cache only in client/platform_*' system_headers
 check 'yajl only in client/cache_change.c' only_in 'yajl/' '^client/cache_change\.c'
 check 'includes go downward' upward_includes
 check 'server version conditions only in extension/compat.h' version_conditions
