@@ -103,33 +103,33 @@ static cs_status scan_begin(struct scan *s, const char *table)
 static bool stored_text(struct scan *s, int i, const struct schema_column *column,
 			const char **text, size_t *len)
 {
-	dynbuf_reset(&s->text);
+	struct bound_value v = {0};
+
 	switch (sqlite3_column_type(s->rows, i)) {
 	case SQLITE_NULL:
-		*text = NULL;
-		*len = 0;
-		return true;
+		v.kind = BIND_NULL;
+		break;
 	case SQLITE_INTEGER:
-		if (column->class == CLASS_FLOAT || column->class == CLASS_DECIMAL)
-			value_print_real(column, sqlite3_column_double(s->rows, i), &s->text);
-		else
-			value_print_integer(column, sqlite3_column_int64(s->rows, i), &s->text);
+		v.kind = BIND_INTEGER;
+		v.integer = sqlite3_column_int64(s->rows, i);
 		break;
 	case SQLITE_FLOAT:
-		value_print_real(column, sqlite3_column_double(s->rows, i), &s->text);
+		v.kind = BIND_REAL;
+		v.real = sqlite3_column_double(s->rows, i);
 		break;
 	case SQLITE_BLOB:
-		*len = (size_t)sqlite3_column_bytes(s->rows, i);
-		value_print_blob(sqlite3_column_blob(s->rows, i), *len, &s->text);
+		v.kind = BIND_BLOB;
+		v.len = (size_t)sqlite3_column_bytes(s->rows, i);
+		v.bytes = sqlite3_column_blob(s->rows, i);
 		break;
 	default:
-		*text = (const char *)sqlite3_column_text(s->rows, i);
-		*len = (size_t)sqlite3_column_bytes(s->rows, i);
-		return *text != NULL;
+		v.kind = BIND_TEXT;
+		v.bytes = (const char *)sqlite3_column_text(s->rows, i);
+		v.len = (size_t)sqlite3_column_bytes(s->rows, i);
+		if (!v.bytes)
+			return false;
 	}
-	*text = s->text.data;
-	*len = s->text.len;
-	return !s->text.failed;
+	return value_print_stored(column, &v, &s->text, text, len);
 }
 
 /* Where column position is found in the result. */

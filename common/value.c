@@ -316,6 +316,35 @@ bool value_print_blob(const void *bytes, size_t len, struct dynbuf *b)
 	return !b->failed;
 }
 
+bool value_print_stored(const struct schema_column *column, const struct bound_value *stored,
+			struct dynbuf *scratch, const char **text, size_t *len)
+{
+	dynbuf_reset(scratch);
+	switch (stored->kind) {
+	case BIND_NULL:
+	case BIND_TEXT:
+		*text = stored->kind == BIND_NULL ? NULL : stored->bytes;
+		*len = stored->kind == BIND_NULL ? 0 : stored->len;
+		return true;
+	case BIND_INTEGER:
+		/* a REAL column keeps whole numbers as integers, and an app's may be INTEGER */
+		if (column->class == CLASS_FLOAT || column->class == CLASS_DECIMAL)
+			value_print_real(column, (double)stored->integer, scratch);
+		else
+			value_print_integer(column, stored->integer, scratch);
+		break;
+	case BIND_REAL:
+		value_print_real(column, stored->real, scratch);
+		break;
+	case BIND_BLOB:
+		value_print_blob(stored->bytes, stored->len, scratch);
+		break;
+	}
+	*text = scratch->data;
+	*len = scratch->len;
+	return !scratch->failed;
+}
+
 bool value_add_json(struct dynbuf *b, const struct schema_column *column, const char *text,
 		    size_t len)
 {

@@ -40,6 +40,14 @@ bool value_print_integer(const struct schema_column *column, int64_t value, stru
 bool value_print_real(const struct schema_column *column, double value, struct dynbuf *b);
 bool value_print_blob(const void *bytes, size_t len, struct dynbuf *b);
 
+/*
+ * Canonical text of what a SQLite column holds (kind and the field that goes
+ * with it), unless clinic_sync_exact has another: printed into scratch, or
+ * where the value has it.  *text is NULL for NULL.
+ */
+bool value_print_stored(const struct schema_column *column, const struct bound_value *stored,
+			struct dynbuf *scratch, const char **text, size_t *len);
+
 /* Canonical text as the wire writes it, in data and key objects; text NULL: null. */
 bool value_add_json(struct dynbuf *b, const struct schema_column *column, const char *text,
 		    size_t len);
