@@ -61,6 +61,8 @@ static const struct option options[] = {
 	{"ring_warm_changes", OPTION_INT, AT(ring_warm_changes), 0, "100000", 0, 10000000, true},
 	{"snapshot_dir", TEXT(snapshot_dir), "/var/lib/clinic-relay", 0, 0, true},
 	{"snapshot_max_age_s", OPTION_INT, AT(snapshot_max_age_s), 0, "60", 0, 86400, false},
+	{"sync_interval_s", OPTION_INT, AT(sync_interval_s), 0, "30", 0, 3600, false},
+	{"table_streams_most", OPTION_INT, AT(table_streams_most), 0, "16", 1, 64, false},
 };
 
 #define OPTION_COUNT (sizeof(options) / sizeof(options[0]))

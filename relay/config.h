@@ -58,6 +58,10 @@ struct config {
 	int ring_warm_changes; /* 0: the ring begins empty */
 	int64_t device_queue_bytes;
 
+	/* proofs and tables sent again */
+	int sync_interval_s; /* 0: no periodic proof */
+	int table_streams_most;
+
 	/* snapshots */
 	char snapshot_dir[CONFIG_PATH_BYTES];
 	int snapshot_max_age_s;

@@ -31,7 +31,7 @@ struct device *device_new(struct device_env *env, bool authorized, uint64_t now_
 	d->messages_at_ms = now_ms;
 	d->queue_end = &d->queue;
 	clock_utc_text(d->connected_at);
-	device_say(d, out_connected(env->config, env->reconnect_spread_ms));
+	device_say(d, out_connected(env->config, env->reconnect_spread_ms, env->sync_request));
 	return d;
 }
 

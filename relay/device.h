@@ -75,6 +75,7 @@ struct device_env {
 	bool (*database_level)(void *ctx, uint64_t round);
 	void *ctx;
 	uint32_t reconnect_spread_ms; /* told to who connects now */
+	int64_t sync_request;         /* ... and the newest request from SQL; 0: none */
 };
 
 /* Messages of the relay's own that may wait for one socket. */

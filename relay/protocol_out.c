@@ -30,7 +30,8 @@ static void add_cursor(struct dynbuf *b, const struct cursor *cursor)
 		dynbuf_adds(b, "null");
 }
 
-struct frame *out_connected(const struct config *config, uint32_t reconnect_spread_ms)
+struct frame *out_connected(const struct config *config, uint32_t reconnect_spread_ms,
+			    int64_t sync_request)
 {
 	struct dynbuf b;
 	char now[CLOCK_TEXT_BYTES];
@@ -41,10 +42,11 @@ struct frame *out_connected(const struct config *config, uint32_t reconnect_spre
 		    "\"protocol\":\"" PROTOCOL_NAME "\",\"time\":\"%s\",\"limits\":{"
 		    "\"max_message_bytes\":%lld,\"max_frame_bytes\":%lld,\"ping_interval_s\":%d,"
 		    "\"dead_after_s\":%d,\"client_info_timeout_s\":%d,"
-		    "\"reconnect_spread_ms\":%u}}",
+		    "\"reconnect_spread_ms\":%u},\"sync_interval_s\":%d,\"sync_request\":%lld}",
 		    CLINIC_SYNC_VERSION, clock_utc_text(now), (long long)config->max_message_bytes,
 		    (long long)config->max_frame_bytes, config->ping_interval_s,
-		    config->dead_after_s, config->client_info_timeout_s, reconnect_spread_ms);
+		    config->dead_after_s, config->client_info_timeout_s, reconnect_spread_ms,
+		    config->sync_interval_s, (long long)sync_request);
 	return finish(&b);
 }
 

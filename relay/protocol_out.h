@@ -14,7 +14,8 @@
 
 #define PROTOCOL_NAME "clinic-sync.v1"
 
-struct frame *out_connected(const struct config *config, uint32_t reconnect_spread_ms);
+struct frame *out_connected(const struct config *config, uint32_t reconnect_spread_ms,
+			    int64_t sync_request);
 /* tables NULL: all, written as null. */
 struct frame *out_ready(const struct cursor *cursor, char *const *tables, size_t table_count);
 /* at NULL: null; tables: JSON array, or NULL. */
