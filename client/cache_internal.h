@@ -3,6 +3,9 @@
  *
  *	session   what to do next: connect, fetch, wait          cache_session.c
  *	protocol  a message comes in                             cache_protocol.c
+ *	prove     is the file what the server is?                cache_prove.c
+ *	repair    one table anew, the others go on               cache_repair.c, cache_table_part.c
+ *	full      all tables over the link                       cache_full.c
  *	frame     one frame, one SQLite transaction, the cursor  cache_frame.c
  *	apply     one change, one row                            cache_apply.c
  *	snapshot  a whole file comes in                          cache_snapshot.c, cache_merge.c
@@ -51,6 +54,7 @@ struct cached_table {
 	bool indexes_due;         /* the schema changed in this frame */
 	bool moved;               /* slow form: the temporary twin exists */
 	bool touched;             /* the frame in hand changes it */
+	bool lenient; /* it is to be fetched anew: a row that is missing is no divergence */
 };
 
 struct table_set {
@@ -95,7 +99,10 @@ struct frame_hold {
 
 /* ---- the handle ------------------------------------------------------------------------- */
 
-struct stage; /* parts of a giant batch; cache_stage.c */
+struct stage;  /* parts of a giant batch; cache_stage.c */
+struct prove;  /* the proof in hand; cache_prove.c */
+struct repair; /* the repair in hand, and those that wait; cache_repair.c */
+struct full;   /* the full sync in hand; cache_full.c */
 
 /* The conversation on the link. */
 typedef enum {
@@ -121,6 +128,11 @@ struct clinic_cache {
 	clinic_cache_on_event on_event;
 	void *context;
 	bool no_change_events;
+	int sync_interval_s; /* as the option */
+	bool adopt_server;
+	bool full_by_link;
+	int user_version;
+	char *app_sqlite_version;
 	platform_file lock;
 
 	/* the file; db is NULL while there is none */
@@ -159,6 +171,11 @@ struct clinic_cache {
 	uint64_t fetch_at;
 	char snapshot_min[CURSOR_TEXT_BYTES]; /* empty: any */
 	char *fetch_path;
+
+	/* comparing and repairing */
+	struct prove *prove;
+	struct repair *repair;
+	struct full *full; /* NULL: none runs */
 
 	struct clinic_cache_error last_error;
 };
@@ -398,6 +415,43 @@ cs_status snapshot_apply(struct clinic_cache *c, struct cs_error *err) CS_CHECKE
 cs_status merge_snapshot(struct clinic_cache *c, const char *path, struct cs_error *err) CS_CHECKED;
 /* What the cache adds to a snapshot: device, url, tables, time. */
 cs_status snapshot_sign(struct clinic_cache *c, sqlite3 *db, struct cs_error *err) CS_CHECKED;
+
+/* ---- comparing: cache_prove.c -------------------------------------------------------------- */
+
+cs_status prove_new(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
+void prove_free(struct clinic_cache *c);
+/* The relay said `connected`: its interval and its newest request from SQL. */
+void prove_connected(struct clinic_cache *c, const json_t *message);
+/* The id of the last request from SQL that was done; -1: this file never had one. */
+int64_t prove_sync_request(struct clinic_cache *c);
+/* The link is gone, or the file gets a new content: what was under way is void. */
+void prove_reset(struct clinic_cache *c);
+cs_status prove_on_begin(struct clinic_cache *c, const json_t *message,
+			 struct cs_error *err) CS_CHECKED;
+cs_status prove_on_digest(struct clinic_cache *c, const json_t *message,
+			  struct cs_error *err) CS_CHECKED;
+cs_status prove_on_request(struct clinic_cache *c, const json_t *message,
+			   struct cs_error *err) CS_CHECKED;
+/* While true frames are applied one by one: each state that the file passes through counts. */
+bool prove_watches(const struct clinic_cache *c);
+
+/* ---- repairing: cache_repair.c ------------------------------------------------------------- */
+
+typedef enum {
+	REPAIR_DIFFERS, /* found by comparing, or by a change that did not fit: counted */
+	REPAIR_ASKED,   /* somebody asked for it */
+} repair_reason;
+
+cs_status repair_new(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
+void repair_free(struct clinic_cache *c);
+/*
+ * Fetch the table from the server and bring it into the file, in one
+ * transaction; at once, or as soon as there is a link.  Until then changes to
+ * it are applied leniently.  Nothing happens if that is under way already.
+ */
+cs_status repair_want(struct clinic_cache *c, const char *table, repair_reason reason,
+		      struct cs_error *err) CS_CHECKED;
+bool repair_is_wanted(const struct clinic_cache *c, const char *table);
 
 /* ---- events, locks, session ------------------------------------------------------------- */
 

@@ -199,6 +199,37 @@ static cs_status take_tables(struct clinic_cache *c, const struct clinic_cache_o
 	return CS_OK;
 }
 
+/* NULL and the first word: false; the second: true. */
+static cs_status take_word(const char *option, const char *given, const char *first,
+			   const char *second, bool *out, struct cs_error *err)
+{
+	*out = given && strcmp(given, second) == 0;
+	if (!given || *out || strcmp(given, first) == 0)
+		return CS_OK;
+	return cs_fail(err, CS_ERR_CONFIG, "%s is neither \"%s\" nor \"%s\"", option, first,
+		       second);
+}
+
+static cs_status take_sync_options(struct clinic_cache *c,
+				   const struct clinic_cache_options *options, struct cs_error *err)
+{
+	cs_status st =
+		take_word("full_sync", options->full_sync, "file", "link", &c->full_by_link, err);
+
+	if (st == CS_OK)
+		st = take_word("adopt", options->adopt, "", "server", &c->adopt_server, err);
+	if (st == CS_OK)
+		st = copy(&c->app_sqlite_version, options->app_sqlite_version, err);
+	if (st == CS_OK && (options->sync_interval_s < -1 || options->sync_interval_s > 3600))
+		st = cs_fail(err, CS_ERR_CONFIG,
+			     "sync_interval_s is not -1 (off), 0 (as the relay says) or 1 to 3600");
+	if (st == CS_OK && options->user_version < -1)
+		st = cs_fail(err, CS_ERR_CONFIG, "user_version is negative");
+	c->sync_interval_s = options->sync_interval_s;
+	c->user_version = options->user_version;
+	return st;
+}
+
 static cs_status take_options(struct clinic_cache *c, const struct clinic_cache_options *options,
 			      struct cs_error *err)
 {
@@ -219,6 +250,8 @@ static cs_status take_options(struct clinic_cache *c, const struct clinic_cache_
 			  options->app_version ? options->app_version : CLINIC_SYNC_VERSION, err);
 	if (st == CS_OK)
 		st = take_tables(c, options, err);
+	if (st == CS_OK)
+		st = take_sync_options(c, options, err);
 	c->on_event = options->on_event;
 	c->context = options->context;
 	c->no_change_events = options->no_change_events;
@@ -346,6 +379,7 @@ void clinic_cache_close(struct clinic_cache *c)
 	free(c->access_code);
 	free(c->device_name);
 	free(c->app_version);
+	free(c->app_sqlite_version);
 	free(c);
 }
 

@@ -13,7 +13,8 @@
  *		clinic_cache_next_frame()    -> send each, until NULL
  *		link gone                    -> clinic_cache_disconnected()
  *		snapshot file fetched        -> clinic_cache_snapshot_fetched()
- *		every now and then           -> clinic_cache_tick()
+ *		every now and then           -> clinic_cache_tick(); at once, when
+ *		                                WAIT says wait_ms 0: work is left over
  *	clinic_cache_close()
  *
  * One handle belongs to one thread at a time.  There are no globals; nothing
@@ -69,8 +70,11 @@ CLINIC_CACHE_API const char *clinic_cache_status_name(clinic_cache_status status
  * patient_data_change_immediate, user_data_change_immediate,
  * data_change_immediate, or the server's own), or
  *   ui_refresh_requested   once per transaction; tables lists what changed
- *   table_sync_completed   a table arrived whole (table, rows)
+ *   table_sync_completed   a table arrived whole (table, rows); detail, if there is one: the
+ *                          file's was not what the server's is, and how much was put right
  *   full_sync_completed    a snapshot was applied (rows, cursor)
+ *   sync_now_completed     a manual sync has ended well (rows: tables that had to be put right)
+ *   row_parked             the file refuses a row of the server (table, key); it waits beside
  *   sync_error             detail says what; sync goes on or stops by status
  *   connected, disconnected
  */
@@ -85,7 +89,8 @@ struct clinic_cache_event {
 	const char *detail; /* sync_error, disconnected: a sentence without row data; or NULL */
 	const char *const *tables; /* ui_refresh_requested */
 	size_t table_count;
-	int64_t rows; /* table_sync_completed, full_sync_completed; else -1 */
+	/* table_sync_completed, full_sync_completed, sync_now_completed; else -1 */
+	int64_t rows;
 };
 typedef void (*clinic_cache_on_event)(const struct clinic_cache_event *event, void *context);
 
@@ -105,6 +110,18 @@ struct clinic_cache_options {
 	/* no event for each change, only ui_refresh_requested and the rest; a batch of a
 	 * million rows is done earlier */
 	bool no_change_events;
+	/* How often the file is compared with the server, in seconds: 0: as the relay says;
+	 * -1: never; 1 to 3600 */
+	int sync_interval_s;
+	/* A new file, or one with rows of its own in a table that is to be synced: "server": the
+	 * server's replace them, after a copy of the file was made; NULL: ask, see
+	 * clinic_cache_difference */
+	const char *adopt;
+	/* How the first copy comes: "file" or NULL: as a file over HTTP; "link": over the link */
+	const char *full_sync;
+	int user_version; /* PRAGMA user_version of a file that is made; -1: leave it at 0 */
+	/* Version of the SQLite that the app opens the file with, "3.51.3"; NULL: not known */
+	const char *app_sqlite_version;
 };
 
 /*
@@ -172,6 +189,41 @@ clinic_cache_snapshot_fetched(struct clinic_cache *c, uint64_t now_ms) CLINIC_CA
 CLINIC_CACHE_API void clinic_cache_snapshot_failed(struct clinic_cache *c, uint64_t now_ms,
 						   int http_status, const char *reason);
 
+/* True if clinic_cache_next_frame() has something: timers and work find messages to send, too. */
+CLINIC_CACHE_API bool clinic_cache_has_frame(const struct clinic_cache *c);
+
+/*
+ * Sync now: compare whole tables with the server and put right what differs.
+ * It is done when every table of the scope was proven equal to a state of the
+ * server that is newer than this call, or was fetched anew after it.  An absent
+ * link is tried at once.  It fails after CLINIC_CACHE_SYNC_NOW_MS without any
+ * progress (no link, no answer).  A call while another one runs joins it.
+ */
+#define CLINIC_CACHE_SYNC_NOW_MS 120000
+
+enum clinic_cache_scope {
+	CLINIC_CACHE_SCOPE_ALL,
+	/* tables whose changes are patient_data_change_immediate or billing_change_immediate */
+	CLINIC_CACHE_SCOPE_PATIENT_DATA,
+	CLINIC_CACHE_SCOPE_TABLE, /* the one that table names */
+};
+typedef enum {
+	CLINIC_CACHE_SYNC_NOW_NONE, /* never asked for */
+	CLINIC_CACHE_SYNC_NOW_RUNNING,
+	CLINIC_CACHE_SYNC_NOW_DONE, /* event sync_now_completed */
+	CLINIC_CACHE_SYNC_NOW_FAILED,
+} clinic_cache_sync_now_result;
+CLINIC_CACHE_API clinic_cache_status clinic_cache_sync_now(struct clinic_cache *c,
+							   enum clinic_cache_scope scope,
+							   const char *table,
+							   uint64_t now_ms) CLINIC_CACHE_CHECKED;
+CLINIC_CACHE_API clinic_cache_sync_now_result
+clinic_cache_sync_now_state(const struct clinic_cache *c);
+/* FAILED: a sentence that says why; else NULL. */
+CLINIC_CACHE_API const char *clinic_cache_sync_now_problem(const struct clinic_cache *c);
+/* How many tables the last (or running) one had to put right. */
+CLINIC_CACHE_API int64_t clinic_cache_sync_now_repairs(const struct clinic_cache *c);
+
 /* True when nothing will be tried any more; last_error says why, in the sync_error event too. */
 CLINIC_CACHE_API bool clinic_cache_is_stopped(const struct clinic_cache *c);
 /* True when the file has every batch the relay had announced when it last spoke. */
@@ -198,8 +250,16 @@ struct clinic_cache_file_status {
 	char cursor[64]; /* empty: never synced */
 	char snapshot_at[32];
 	char last_frame_at[32];
-	int syncing_pid;  /* 0: nobody syncs the file now */
-	int64_t diverged; /* how often the file was found not to be what its cursor says */
+	int syncing_pid;     /* 0: nobody syncs the file now */
+	int64_t diverged;    /* how often the file was found not to be what its cursor says */
+	int64_t repairs;     /* how often a table was found to differ and was fetched anew */
+	int64_t parked;      /* rows of the server that the file refuses: clinic_cache_parked */
+	int64_t orphans;     /* rows that were only here when the file was adopted */
+	char proven_at[32];  /* when a comparison last found all it looked at equal; empty: never */
+	int sync_interval_s; /* how often that happens; 0: not at all */
+	char journal_mode[16];
+	char journal_reason[160];
+	int64_t longest_lock_ms; /* how long the file was locked for writing at most */
 	size_t table_count;
 	struct clinic_cache_table_status *tables; /* owned by this struct */
 };
