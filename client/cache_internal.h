@@ -135,8 +135,15 @@ struct clinic_cache {
 	char *app_sqlite_version;
 	platform_file lock;
 
-	/* the file; db is NULL while there is none */
+	/*
+	 * The file; db is NULL while there is none.  A borrowed one is its lender's
+	 * connection (clinic_cache.so): it is never closed, nothing stays prepared on it
+	 * between two calls, and no setting of it may be changed that
+	 * loadable_borrow.c does not put back after each call.
+	 */
 	sqlite3 *db;
+	sqlite3 *lender;
+	bool borrowed;
 	uint64_t wal_inode; /* of its -wal; 0: not known */
 	struct table_set tables;
 	struct statement statements[CACHE_STATEMENTS_MOST];
@@ -404,6 +411,11 @@ struct stage_label *stage_label(struct stage *s);
 
 /* ---- snapshots: cache_snapshot.c, cache_merge.c ----------------------------------------- */
 
+/* clinic_cache_open() on a connection whose main file it is; lender NULL: on one of our own. */
+clinic_cache_status cache_open_on(sqlite3 *lender, const char *path,
+				  const struct clinic_cache_options *options,
+				  struct clinic_cache **out,
+				  struct clinic_cache_error *err) CS_CHECKED;
 /* Open the cache's file if it exists and read what it says of itself. */
 cs_status cache_open_file(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
 void cache_close_file(struct clinic_cache *c);

@@ -111,6 +111,14 @@ static cs_status read_file(struct clinic_cache *c, struct cs_error *err)
 	return CS_OK;
 }
 
+static cs_status connect_file(struct clinic_cache *c, struct cs_error *err)
+{
+	if (!c->borrowed)
+		return store_open(c->path, SQLITE_OPEN_READWRITE, &c->db, err);
+	c->db = c->lender;
+	return CS_OK;
+}
+
 cs_status cache_open_file(struct clinic_cache *c, struct cs_error *err)
 {
 	cs_status st;
@@ -118,7 +126,7 @@ cs_status cache_open_file(struct clinic_cache *c, struct cs_error *err)
 	c->cursor[0] = '\0';
 	if (!platform_exists(c->path))
 		return CS_OK;
-	st = store_open(c->path, SQLITE_OPEN_READWRITE, &c->db, err);
+	st = connect_file(c, err);
 	if (st == CS_OK)
 		st = read_file(c, err);
 	c->wal_inode = st == CS_OK ? beside_wal_inode(c->path) : 0;
@@ -131,7 +139,8 @@ void cache_close_file(struct clinic_cache *c)
 {
 	statements_clear(c);
 	tables_free(&c->tables);
-	sqlite3_close(c->db);
+	if (!c->borrowed)
+		sqlite3_close(c->db);
 	c->db = NULL;
 	c->cursor[0] = '\0';
 }
@@ -140,7 +149,8 @@ bool cache_file_moved(struct clinic_cache *c)
 {
 	uint64_t wal_inode = c->wal_inode;
 
-	if (!c->db || !store_moved(c->db))
+	/* of a borrowed connection that is its lender's to see to */
+	if (!c->db || c->borrowed || !store_moved(c->db))
 		return false;
 	cache_close_file(c);
 	/* a file that came with a -wal of its own keeps it */
@@ -305,6 +315,13 @@ static cs_status remember(struct clinic_cache *c, struct cs_error *err)
 clinic_cache_status clinic_cache_open(const char *path, const struct clinic_cache_options *options,
 				      struct clinic_cache **out, struct clinic_cache_error *err)
 {
+	return cache_open_on(NULL, path, options, out, err);
+}
+
+clinic_cache_status cache_open_on(sqlite3 *lender, const char *path,
+				  const struct clinic_cache_options *options,
+				  struct clinic_cache **out, struct clinic_cache_error *err)
+{
 	struct clinic_cache *c = calloc(1, sizeof(*c));
 	struct cs_error why = {0};
 	int pid = 0;
@@ -316,6 +333,8 @@ clinic_cache_status clinic_cache_open(const char *path, const struct clinic_cach
 		goto fail;
 	}
 	c->lock = PLATFORM_NO_FILE;
+	c->lender = lender;
+	c->borrowed = lender != NULL;
 	if (!path || !path[0] || !options) {
 		(void)cs_fail(&why, CS_ERR_CONFIG, "no path or no options are given");
 		goto fail;

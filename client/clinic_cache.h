@@ -32,11 +32,16 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define CLINIC_CACHE_API __attribute__((visibility("default")))
 #define CLINIC_CACHE_CHECKED __attribute__((warn_unused_result))
 #else
-#define CLINIC_CACHE_API
 #define CLINIC_CACHE_CHECKED
+#endif
+#ifndef CLINIC_CACHE_API
+#if defined(__GNUC__)
+#define CLINIC_CACHE_API __attribute__((visibility("default")))
+#else
+#define CLINIC_CACHE_API
+#endif
 #endif
 
 struct clinic_cache; /* opaque */
