@@ -36,6 +36,7 @@
 #define CACHE_TABLES_MOST 1000
 #define CACHE_STATEMENTS_MOST 64
 #define CACHE_BUSY_TIMEOUT_MS 10000
+#define CACHE_LOCK_MS 40 /* so long frames may hold the write lock, or wait while they hold it */
 #define CACHE_OUTGOING_MOST 4
 #define CACHE_HOLD_FRAMES_MOST 1000
 #define CACHE_HOLD_BYTES_MOST ((size_t)4 << 20)
@@ -55,6 +56,7 @@ struct cached_table {
 	bool moved;               /* slow form: the temporary twin exists */
 	bool touched;             /* the frame in hand changes it */
 	bool lenient; /* it is to be fetched anew: a row that is missing is no divergence */
+	bool adopted; /* the app's own: its schema stays as it is */
 };
 
 struct table_set {
@@ -95,6 +97,30 @@ struct frame_hold {
 	char **copies;                /* their bytes, owned */
 	size_t count;
 	size_t bytes;
+};
+
+/* ---- others who use the file; cache_write.c, cache_drift.c, cache_journal.c ---------------- */
+
+typedef enum {
+	WRITE_SHORT, /* frames: gives way to readers and writers after CACHE_LOCK_MS */
+	WRITE_LONG,  /* a table or all tables are replaced, a giant batch is applied */
+} write_kind;
+
+struct file_use {
+	write_kind kind;
+	bool writing;        /* our write transaction is open */
+	bool gave_way;       /* the last failure was somebody's lock */
+	uint64_t since_us;   /* when we got the lock */
+	uint64_t waiting_at; /* ms: since when a lock is waited for; 0: none is */
+	uint64_t trying_at;  /* ms: since when this transaction is tried; 0: for the first time */
+	int64_t longest_lock_ms;
+	int64_t longest_swap_ms;
+	int64_t data_version;   /* moves when somebody else commits */
+	int64_t schema_version; /* the schema as we know it; -1: not known */
+	bool foreign;           /* somebody else writes the file */
+	bool journal_due;       /* what that means for the journal was not tried yet */
+	char **due;             /* tables to be fetched whole, as meta `repair_due` has them */
+	size_t due_count;
 };
 
 /* ---- the handle ------------------------------------------------------------------------- */
@@ -145,6 +171,8 @@ struct clinic_cache {
 	sqlite3 *lender;
 	bool borrowed;
 	uint64_t wal_inode; /* of its -wal; 0: not known */
+	struct file_use use;
+	struct clinic_cache_difference difference;
 	struct table_set tables;
 	struct statement statements[CACHE_STATEMENTS_MOST];
 	uint64_t statement_clock;
@@ -237,6 +265,79 @@ void names_free(char **names, size_t count);
 bool names_have(char *const *names, size_t count, const char *name);
 /* Random version 4 UUID, 37 bytes. */
 void meta_new_device_id(char *out);
+
+/* ---- write transactions: cache_write.c ---------------------------------------------------- */
+
+/*
+ * BEGIN IMMEDIATE, after waiting for other writers (CACHE_BUSY_TIMEOUT_MS at
+ * most). Notices whether somebody else wrote meanwhile; if that was the schema,
+ * the synced tables are put right first (cache_drift.c), and c->tables is
+ * another one afterwards. Every write transaction begins and ends here.
+ */
+cs_status write_begin(struct clinic_cache *c, write_kind kind, struct cs_error *err) CS_CHECKED;
+cs_status write_commit(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
+void write_rollback(struct clinic_cache *c);
+/* How long the open transaction has held the lock. */
+uint32_t write_held_ms(const struct clinic_cache *c);
+/*
+ * After a failure and a rollback: if it was only somebody's lock and the time
+ * for it is not over, wait a moment, empty err and say true: try again.
+ */
+bool write_try_again(struct clinic_cache *c, struct cs_error *err);
+/* The busy handler of c->db, and the measures; after each open. */
+void write_watch(struct clinic_cache *c);
+
+/* ---- drift: cache_drift.c ----------------------------------------------------------------- */
+
+/* Has somebody else changed the schema since we knew it? */
+cs_status drift_has_moved(struct clinic_cache *c, bool *moved, struct cs_error *err) CS_CHECKED;
+/* In a write transaction: make tables that are gone or unfit usable, note what is to be fetched
+ * whole. */
+cs_status drift_settle(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
+/* In a write transaction: the schema is as it should be; know it by what it looks like now. */
+cs_status drift_note(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
+/* In a write transaction: this table is to be fetched whole, and lenient until it was. */
+cs_status drift_add_due(struct clinic_cache *c, const char *table, struct cs_error *err) CS_CHECKED;
+/* In the transaction that made the table the server's again; NULL: all tables. */
+cs_status drift_forget_due(struct clinic_cache *c, const char *table,
+			   struct cs_error *err) CS_CHECKED;
+/* Read what is due from the file, and mark c->tables: after each tables_load(). */
+cs_status drift_read_due(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
+void drift_mark(struct clinic_cache *c);
+
+/* ---- the journal: cache_journal.c --------------------------------------------------------- */
+
+struct journal_facts {
+	int ours;     /* SQLite versions as sqlite3_libversion_number() has them */
+	int app;      /* what the app says of itself; 0: nothing */
+	int header;   /* of another program that wrote the file; 0: not known */
+	bool foreign; /* another program writes the file */
+	bool made;    /* the file is ours, no app's */
+};
+struct journal_choice {
+	bool wal;
+	char reason[200];
+};
+void journal_choose(const struct journal_facts *facts, struct journal_choice *out);
+/* "3.51.3" as a number; 0: it is none. */
+int journal_parse_version(const char *text);
+/* Put a synced file into the mode it should have, if it can be now; remember why. */
+cs_status journal_apply(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
+
+/* ---- the app's rows: cache_difference.c, cache_adopt.c ------------------------------------ */
+
+/* Compare rows of the file's tables with the attached snapshot: those that never were synced. */
+cs_status difference_find(struct clinic_cache *c, struct clinic_cache_difference *out,
+			  struct cs_error *err) CS_CHECKED;
+void difference_free(struct clinic_cache_difference *d);
+/* Can rows of this schema go into the file's own table of that name? Says why not. */
+cs_status adopt_check(sqlite3 *db, const struct schema *s, struct cs_error *err) CS_CHECKED;
+/* A durable copy of the file beside it; its name stands in meta `backup` when the transaction
+ * after it commits. */
+cs_status adopt_backup(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
+/* In the transaction: keep the rows that the snapshot does not have. */
+cs_status adopt_keep_orphans(struct clinic_cache *c, const struct schema *s,
+			     struct cs_error *err) CS_CHECKED;
 
 /* ---- tables: cache_table.c -------------------------------------------------------------- */
 

@@ -118,9 +118,9 @@ struct clinic_cache_options {
 	/* How often the file is compared with the server, in seconds: 0: as the relay says;
 	 * -1: never; 1 to 3600 */
 	int sync_interval_s;
-	/* A new file, or one with rows of its own in a table that is to be synced: "server": the
-	 * server's replace them, after a copy of the file was made; NULL: ask, see
-	 * clinic_cache_difference */
+	/* A file with rows in a table that is to be synced which never came from the server:
+	 * NULL: it is refused, see clinic_cache_difference_of(); "server": the server's replace
+	 * them, after a copy of the file was made, and rows only here are kept as orphans */
 	const char *adopt;
 	/* How the first copy comes: "file" or NULL: as a file over HTTP; "link": over the link */
 	const char *full_sync;
@@ -241,12 +241,35 @@ CLINIC_CACHE_API const char *clinic_cache_device_id(const struct clinic_cache *c
 /* A sentence the user should see about the SQLite in use (its WAL-reset bug), or NULL. */
 CLINIC_CACHE_API const char *clinic_cache_remark(void);
 
+/*
+ * A file that has rows in a table of the server's and was never synced is
+ * refused (ERR_USAGE, stopped) when the snapshot is there and was compared
+ * with it. Nothing of the file was changed; this is what was found.
+ */
+struct clinic_cache_table_difference {
+	char name[64];
+	int64_t here;       /* rows in the file */
+	int64_t there;      /* rows at the server */
+	int64_t only_here;  /* keys that the server does not have */
+	int64_t only_there; /* keys that the file does not have */
+	int64_t different;  /* the same key, other values */
+};
+struct clinic_cache_difference {
+	size_t table_count;
+	struct clinic_cache_table_difference *tables;
+};
+/* NULL: nothing was compared, or nothing stood against it. Valid until the handle is closed. */
+CLINIC_CACHE_API const struct clinic_cache_difference *
+clinic_cache_difference_of(const struct clinic_cache *c);
+
 /* ---- reading a file beside whoever syncs it ---------------------------------------------- */
 
 struct clinic_cache_table_status {
 	char name[64];
 	int64_t rows;
 	int64_t oversize_rows; /* rows the server holds and the cache does not */
+	int64_t parked_rows;   /* rows the app's table refuses; clinic_cache_parked */
+	bool adopted;          /* a table of the app's own, with its own schema */
 };
 
 struct clinic_cache_file_status {
@@ -262,9 +285,13 @@ struct clinic_cache_file_status {
 	int64_t orphans;     /* rows that were only here when the file was adopted */
 	char proven_at[32];  /* when a comparison last found all it looked at equal; empty: never */
 	int sync_interval_s; /* how often that happens; 0: not at all */
-	char journal_mode[16];
-	char journal_reason[160];
-	int64_t longest_lock_ms; /* how long the file was locked for writing at most */
+	char adopted_at[32]; /* when the app's tables were adopted last; empty: never */
+	char backup[512];    /* the copy of the file made before that */
+	char journal_mode[16];    /* wal, delete … */
+	char journal_reason[200]; /* why that */
+	bool foreign_writer;      /* another program writes the file, too */
+	int64_t longest_lock_ms;  /* the longest write lock for frames … */
+	int64_t longest_swap_ms;  /* … and for a snapshot, a table or a giant batch */
 	size_t table_count;
 	struct clinic_cache_table_status *tables; /* owned by this struct */
 };
