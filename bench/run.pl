@@ -7,7 +7,7 @@
 # All of bench/cases when none is named. The results of the run replace those
 # of the last one in the file that BENCH_RESULTS names; its first line says on
 # what machine they were taken. A case that fails does not keep the others
-# from running; the exit status is 1 then.
+# from running; the exit status is 1 then, and 2 where no case ran.
 use strict;
 use warnings;
 use FindBin;
@@ -21,8 +21,9 @@ GetOptions('scale=s' => \$scale) or exit 2;
 my @cases = map { m{([^/]+)\.pl$} } sort glob "$FindBin::Bin/cases/*.pl";
 if (@ARGV) {
 	my %known = map { $_ => 1 } @cases;
-	for my $name (@ARGV) {
-		$known{$name} or die "there is no case $name; there are: @cases\n";
+	for my $name (grep { !$known{$_} } @ARGV) {
+		print STDERR "there is no case \"$name\"; the cases are:\n", map { "\t$_\n" } @cases;
+		exit 2;
 	}
 	@cases = @ARGV;
 }

@@ -49,6 +49,11 @@ for my $case (map { m{([^/]+)\.pl$} } sort glob "$root/bench/cases/*.pl") {
 	ok($code == 0 && lines_are_whole($case, read_results($results)), "case $case");
 }
 
+my $nosuch = ClinicTest::Process->start('nosuch', log => "$dir/nosuch.log",
+	argv => [$^X, "$root/bench/run.pl", 'latency', 'nosuch']);
+is($nosuch->wait_exit(20), 2, 'a case that is not there: exit code 2');
+like($nosuch->output, qr/\Athere is no case "nosuch".*^\tapply\n.*^\tlatency\n/ms, 'and which there are');
+
 # ---- compare.pl ------------------------------------------------------------------
 
 sub write_lines {
