@@ -32,6 +32,7 @@ struct cli_session {
 	bool http_ended;
 	uint64_t held_since; /* when the first of the frames that are held came */
 	struct cli_progress progress;
+	bool broken; /* by the library, which said why: that the link ends then is no news */
 	char trouble[700];
 };
 
@@ -56,6 +57,8 @@ static void answer(struct cli_session *s, clinic_cache_status status)
 		return;
 	}
 	/* the event sync_error has told of it */
+	s->broken = true;
+	snprintf(s->trouble, sizeof(s->trouble), "%s", clinic_cache_last_error(s->cache)->text);
 	if (status == CLINIC_CACHE_ERR_PROTOCOL)
 		link_ws_close(s->ws, CLOSE_PROTOCOL_ERROR, "protocol error");
 	else if (status != CLINIC_CACHE_ERR_REFUSED)
@@ -99,7 +102,9 @@ static void ws_closed(void *context, int code, const char *reason)
 	struct cli_session *s = context;
 
 	s->ws_ended = true;
-	snprintf(s->trouble, sizeof(s->trouble), "%s", reason);
+	if (!s->broken)
+		snprintf(s->trouble, sizeof(s->trouble), "%s", reason);
+	s->broken = false;
 	clinic_cache_disconnected(s->cache, clock_monotonic_ms(), code, reason);
 }
 

@@ -48,6 +48,15 @@ static void set_problem(struct link_http *http, const char *text)
 		log_quote(text, http->problem, sizeof(http->problem));
 }
 
+/* It is this end that failed, which errno alone does not tell. */
+static void cannot_write(struct link_http *http)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "cannot write the snapshot file: %s", strerror(errno));
+	set_problem(http, text);
+}
+
 static void too_slow(lws_sorted_usec_list_t *sul)
 {
 	struct link_http *http = lws_container_of(sul, struct link_http, limit);
@@ -117,7 +126,7 @@ static bool begin_file(struct link_http *http, struct lws *wsi)
 		}
 		if (link_part_restart(&http->part, etag, strtoull(length, NULL, 10)))
 			return true;
-		set_problem(http, strerror(errno));
+		cannot_write(http);
 		return false;
 	case 206:
 		if (link_part_continue(&http->part, range))
@@ -192,7 +201,7 @@ static int take_body(struct link_http *http, const char *bytes, size_t len)
 	}
 	set_limit(http, STALL_LIMIT_S);
 	if (!link_part_write(&http->part, bytes, len)) {
-		set_problem(http, strerror(errno));
+		cannot_write(http);
 		return -1;
 	}
 	if (http->events->on_progress)
