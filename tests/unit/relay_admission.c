@@ -8,9 +8,8 @@
 #include <cmocka.h>
 
 #include "admission.h"
-#include "device.h"
 #include "log.h"
-#include "relay_support.h"
+#include "relay_env_support.h"
 
 #define DEVICES 8
 
@@ -24,28 +23,6 @@ struct world {
 	int catch_ups, turns_due;
 	size_t most;
 };
-
-static void on_entry(void *ctx, struct feed_group *g)
-{
-	(void)ctx;
-	(void)g;
-}
-
-static void on_resync(void *ctx, struct feed_group *g, const struct cursor *at, const char *tables)
-{
-	(void)ctx;
-	while (g->devices)
-		device_resync(g->devices, "table_changed", at, tables, 0);
-}
-
-static void on_idle(void *ctx, struct feed_group *g, struct frame *f)
-{
-	(void)ctx;
-	(void)g;
-	(void)f;
-}
-
-static const struct feed_events events = {on_entry, on_resync, on_entry, on_idle};
 
 static bool env_admit(void *ctx, struct device *d)
 {
@@ -68,60 +45,19 @@ static bool env_catch_up(void *ctx, struct device *d)
 	return true;
 }
 
-static void env_nothing(void *ctx, struct device *d)
-{
-	(void)ctx;
-	(void)d;
-}
-
-static bool env_proven(void *ctx, uint64_t now_ms)
-{
-	(void)ctx;
-	(void)now_ms;
-	return true;
-}
-
-static uint64_t env_round(void *ctx)
-{
-	(void)ctx;
-	return 0;
-}
-
-static bool env_level(void *ctx, uint64_t round)
-{
-	(void)ctx;
-	return round == 0;
-}
-
 static int set_up(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
-	struct cursor start = cursor_of(10);
 
 	config_defaults(&w->config);
-	w->limits.ring_bytes = 1 << 20;
-	w->limits.builder.max_frame_bytes = 4096;
-	w->feed = feed_new(&w->limits, &events, w);
-	feed_start(w->feed, &start);
-	w->env = (struct device_env){.config = &w->config,
-				     .feed = w->feed,
-				     .wake = env_nothing,
-				     .admit = env_admit,
-				     .admitted = env_admitted,
-				     .catch_up = env_catch_up,
-				     .catch_up_cancel = env_nothing,
-				     .catch_up_resume = env_nothing,
-				     .database_proven = env_proven,
-				     .database_round = env_round,
-				     .database_level = env_level,
-				     .ctx = w};
+	w->feed = feed_at_ten(&w->limits, 4096, &quiet_events, w);
+	w->env = quiet_env(&w->config, w->feed, w);
+	w->env.admit = env_admit;
+	w->env.admitted = env_admitted;
+	w->env.catch_up = env_catch_up;
 	for (size_t i = 0; i < DEVICES; i++) {
-		char text[100];
-
 		w->devices[i] = device_new(&w->env, true, 0);
-		snprintf(text, sizeof(text), "{\"type\":\"client_info\",\"device_id\":\"d-%zu\"}",
-			 i);
-		device_receive(w->devices[i], text, strlen(text), 0);
+		device_says_hello(w->devices[i], i);
 	}
 	*state = w;
 	return 0;
@@ -145,13 +81,7 @@ static int tear_down(void **state)
 
 static void ask(struct world *w, size_t i, int64_t batch)
 {
-	char text[200], cursor[CURSOR_TEXT_BYTES];
-	struct cursor c = cursor_of(batch);
-
-	snprintf(text, sizeof(text),
-		 "{\"type\":\"request_sync\",\"cursor\":\"%s\",\"tables\":null}",
-		 cursor_format(&c, cursor));
-	device_receive(w->devices[i], text, strlen(text), 0);
+	device_asks(w->devices[i], batch, "null");
 }
 
 static void go(struct world *w, size_t i)

@@ -9,7 +9,7 @@
 
 #include "catch_up.h"
 #include "log.h"
-#include "relay_support.h"
+#include "relay_env_support.h"
 
 #define DEVICES 3
 
@@ -84,29 +84,6 @@ static void read_batch(struct catch_up *c, int64_t id)
 
 /* ---- the world -------------------------------------------------------------------- */
 
-static void on_entry(void *ctx, struct feed_group *g)
-{
-	(void)ctx;
-	(void)g;
-}
-
-static void on_resync(void *ctx, struct feed_group *g, const struct cursor *at, const char *tables)
-{
-	(void)ctx;
-	(void)g;
-	(void)at;
-	(void)tables;
-}
-
-static void on_idle(void *ctx, struct feed_group *g, struct frame *f)
-{
-	(void)ctx;
-	(void)g;
-	(void)f;
-}
-
-static const struct feed_events events = {on_entry, on_resync, on_entry, on_idle};
-
 static void drain(struct device *d)
 {
 	struct frame *f;
@@ -124,19 +101,6 @@ static void env_wake(void *ctx, struct device *d)
 			drain(d);
 }
 
-static bool env_admit(void *ctx, struct device *d)
-{
-	(void)ctx;
-	(void)d;
-	return true;
-}
-
-static void env_admitted(void *ctx, struct device *d)
-{
-	(void)ctx;
-	(void)d;
-}
-
 static bool env_catch_up(void *ctx, struct device *d)
 {
 	return catch_up_start(((struct world *)ctx)->catch_ups, d);
@@ -152,55 +116,23 @@ static void env_resume(void *ctx, struct device *d)
 	catch_up_resume(((struct world *)ctx)->catch_ups, d);
 }
 
-static bool env_proven(void *ctx, uint64_t now_ms)
-{
-	(void)ctx;
-	(void)now_ms;
-	return true;
-}
-
-static uint64_t env_round(void *ctx)
-{
-	(void)ctx;
-	return 0;
-}
-
-static bool env_level(void *ctx, uint64_t round)
-{
-	(void)ctx;
-	return round == 0;
-}
-
 static int set_up(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
-	struct cursor start = cursor_of(10);
 
 	config_defaults(&w->config);
 	w->config.device_queue_bytes = 1000;
-	w->limits.ring_bytes = 1 << 20;
-	w->limits.builder.max_frame_bytes = 4096;
-	w->feed = feed_new(&w->limits, &events, w);
-	feed_start(w->feed, &start);
+	w->feed = feed_at_ten(&w->limits, 4096, &quiet_events, w);
 	w->catch_ups = catch_ups_new(&w->limits.builder);
 	readers = 0;
-	w->env = (struct device_env){.config = &w->config,
-				     .feed = w->feed,
-				     .wake = env_wake,
-				     .admit = env_admit,
-				     .admitted = env_admitted,
-				     .catch_up = env_catch_up,
-				     .catch_up_cancel = env_cancel,
-				     .catch_up_resume = env_resume,
-				     .database_proven = env_proven,
-				     .database_round = env_round,
-				     .database_level = env_level,
-				     .ctx = w};
+	w->env = quiet_env(&w->config, w->feed, w);
+	w->env.wake = env_wake;
+	w->env.catch_up = env_catch_up;
+	w->env.catch_up_cancel = env_cancel;
+	w->env.catch_up_resume = env_resume;
 	for (size_t i = 0; i < DEVICES; i++) {
-		const char *text = "{\"type\":\"client_info\",\"device_id\":\"d\"}";
-
 		w->devices[i] = device_new(&w->env, true, 0);
-		device_receive(w->devices[i], text, strlen(text), 0);
+		device_says_hello(w->devices[i], i);
 	}
 	*state = w;
 	return 0;
@@ -220,13 +152,7 @@ static int tear_down(void **state)
 
 static void ask(struct world *w, size_t i, int64_t batch)
 {
-	char text[200], cursor[CURSOR_TEXT_BYTES];
-	struct cursor c = cursor_of(batch);
-
-	snprintf(text, sizeof(text),
-		 "{\"type\":\"request_sync\",\"cursor\":\"%s\",\"tables\":null}",
-		 cursor_format(&c, cursor));
-	device_receive(w->devices[i], text, strlen(text), 0);
+	device_asks(w->devices[i], batch, "null");
 }
 
 static void expect_at(const struct device *d, int64_t batch)

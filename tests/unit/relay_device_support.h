@@ -14,8 +14,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-#include "device.h"
-#include "relay_support.h"
+#include "relay_env_support.h"
 
 struct world {
 	struct config config;
@@ -83,13 +82,6 @@ static bool env_tables(void *ctx, char *const *tables, size_t count)
 	return ((struct world *)ctx)->tables_known;
 }
 
-static bool env_admit(void *ctx, struct device *d)
-{
-	(void)ctx;
-	(void)d;
-	return true;
-}
-
 static bool env_catch_up(void *ctx, struct device *d)
 {
 	struct world *w = ctx;
@@ -97,12 +89,6 @@ static bool env_catch_up(void *ctx, struct device *d)
 	(void)d;
 	w->catch_ups++;
 	return !w->catch_up_busy;
-}
-
-static void env_cancel(void *ctx, struct device *d)
-{
-	(void)ctx;
-	(void)d;
 }
 
 static void env_resume(void *ctx, struct device *d)
@@ -132,34 +118,23 @@ static bool env_level(void *ctx, uint64_t round)
 static int set_up(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
-	struct cursor start = cursor_of(10);
 
 	config_defaults(&w->config);
 	w->config.device_queue_bytes = 10000;
-	w->limits.ring_bytes = 1 << 20;
-	w->limits.spool_cost = 1 << 30;
-	w->limits.builder.max_frame_bytes = 4096;
-	snprintf(w->limits.builder.spool_dir, sizeof(w->limits.builder.spool_dir), "/tmp");
-	w->feed = feed_new(&w->limits, &events, w);
-	feed_start(w->feed, &start);
+	w->feed = feed_at_ten(&w->limits, 4096, &events, w);
 	w->now_ms = 1000;
 	w->tables_known = true;
 	w->proven = true;
 	w->level_round = 1;
-	w->env = (struct device_env){.config = &w->config,
-				     .feed = w->feed,
-				     .wake = env_wake,
-				     .access_code_good = env_code,
-				     .tables_known = env_tables,
-				     .admit = env_admit,
-				     .admitted = env_cancel,
-				     .catch_up = env_catch_up,
-				     .catch_up_cancel = env_cancel,
-				     .catch_up_resume = env_resume,
-				     .database_proven = env_proven,
-				     .database_round = env_round,
-				     .database_level = env_level,
-				     .ctx = w};
+	w->env = quiet_env(&w->config, w->feed, w);
+	w->env.wake = env_wake;
+	w->env.access_code_good = env_code;
+	w->env.tables_known = env_tables;
+	w->env.catch_up = env_catch_up;
+	w->env.catch_up_resume = env_resume;
+	w->env.database_proven = env_proven;
+	w->env.database_round = env_round;
+	w->env.database_level = env_level;
 	w->device = device_new(&w->env, false, w->now_ms);
 	w->device->session = w;
 	*state = w;

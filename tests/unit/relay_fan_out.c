@@ -8,10 +8,9 @@
 
 #include <cmocka.h>
 
-#include "device.h"
 #include "fan_out.h"
 #include "log.h"
-#include "relay_support.h"
+#include "relay_env_support.h"
 
 #define DEVICES 100
 #define WRITE_US 50 /* what waking a device costs here: 20 to a slice */
@@ -47,21 +46,7 @@ static void on_entry(void *ctx, struct feed_group *g)
 	fan_out_begin(&((struct world *)ctx)->fan_out, g);
 }
 
-static void on_resync(void *ctx, struct feed_group *g, const struct cursor *at, const char *tables)
-{
-	(void)ctx;
-	while (g->devices)
-		device_resync(g->devices, "table_changed", at, tables, 0);
-}
-
-static void on_idle(void *ctx, struct feed_group *g, struct frame *f)
-{
-	(void)ctx;
-	(void)g;
-	(void)f;
-}
-
-static const struct feed_events events = {on_entry, on_resync, on_entry, on_idle};
+static const struct feed_events events = {on_entry, resync_group, on_entry, ignore_idle};
 
 static size_t number_of(const struct world *w, const struct device *d)
 {
@@ -109,93 +94,25 @@ static void env_wake(void *ctx, struct device *d)
 	}
 }
 
-static bool yes(void *ctx, uint64_t now_ms)
-{
-	(void)ctx;
-	(void)now_ms;
-	return true;
-}
-
-static uint64_t env_round(void *ctx)
-{
-	(void)ctx;
-	return 0;
-}
-
-static bool env_level(void *ctx, uint64_t round)
-{
-	(void)ctx;
-	return round == 0;
-}
-
-static bool env_catch_up(void *ctx, struct device *d)
-{
-	(void)ctx;
-	(void)d;
-	return true;
-}
-
-static bool env_admit(void *ctx, struct device *d)
-{
-	(void)ctx;
-	(void)d;
-	return true;
-}
-
-static void env_nothing(void *ctx, struct device *d)
-{
-	(void)ctx;
-	(void)d;
-}
-
 static void add_device(struct world *w, size_t i, const char *tables)
 {
-	char text[200], cursor[CURSOR_TEXT_BYTES];
-	struct cursor c = cursor_of(10);
 	struct device *d = device_new(&w->env, true, 0);
 
 	w->devices[i] = d;
 	d->session = w;
-	snprintf(text, sizeof(text), "{\"type\":\"client_info\",\"device_id\":\"d-%zu\"}", i);
-	device_receive(d, text, strlen(text), 0);
-	snprintf(text, sizeof(text), "{\"type\":\"request_sync\",\"cursor\":\"%s\",\"tables\":%s}",
-		 cursor_format(&c, cursor), tables);
-	device_receive(d, text, strlen(text), 0);
-}
-
-static bool tables_known(void *ctx, char *const *tables, size_t count)
-{
-	(void)ctx;
-	(void)tables;
-	(void)count;
-	return true;
+	device_says_hello(d, i);
+	device_asks(d, 10, tables);
 }
 
 static int set_up(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
-	struct cursor start = cursor_of(10);
 
 	config_defaults(&w->config);
-	w->limits.ring_bytes = 1 << 20;
-	w->limits.spool_cost = 1 << 30;
-	w->limits.builder.max_frame_bytes = 65536;
-	w->feed = feed_new(&w->limits, &events, w);
+	w->feed = feed_at_ten(&w->limits, 65536, &events, w);
 	w->fan_out = (struct fan_out){w->feed, now_us, next_turn, w, 0, false, false};
-	w->env = (struct device_env){.config = &w->config,
-				     .feed = w->feed,
-				     .wake = env_wake,
-				     .tables_known = tables_known,
-				     .admit = env_admit,
-				     .admitted = env_nothing,
-				     .catch_up = env_catch_up,
-				     .catch_up_cancel = env_nothing,
-				     .catch_up_resume = env_nothing,
-				     .database_proven = yes,
-				     .database_round = env_round,
-				     .database_level = env_level,
-				     .ctx = w};
-	feed_start(w->feed, &start);
+	w->env = quiet_env(&w->config, w->feed, w);
+	w->env.wake = env_wake;
 	w->reads = true;
 	/* every fourth follows one table only: a group of its own */
 	for (size_t i = 0; i < DEVICES; i++)
@@ -371,13 +288,7 @@ static void a_frame_larger_than_the_ring_reaches_all(void **state)
 
 static void ask(struct world *w, size_t i, int64_t batch)
 {
-	char text[200], cursor[CURSOR_TEXT_BYTES];
-	struct cursor c = cursor_of(batch);
-
-	snprintf(text, sizeof(text),
-		 "{\"type\":\"request_sync\",\"cursor\":\"%s\",\"tables\":null}",
-		 cursor_format(&c, cursor));
-	device_receive(w->devices[i], text, strlen(text), 0);
+	device_asks(w->devices[i], batch, "null");
 	env_wake(w, w->devices[i]);
 }
 
