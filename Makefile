@@ -45,7 +45,8 @@ SQLITE_LIBS = -lsqlite3
 COMMON_SRC := $(wildcard common/*.c)
 RELAY_SRC := $(wildcard relay/*.c)
 CACHE_SRC := $(wildcard client/cache_*.c client/platform_*.c)
-CLI_SRC := $(filter-out $(CACHE_SRC),$(wildcard client/*.c))
+LOADABLE_SRC := $(wildcard client/loadable_*.c) client/event_json.c
+CLI_SRC := $(filter-out $(CACHE_SRC) client/loadable_%.c,$(wildcard client/*.c))
 
 # One short line a step; V=1 shows the commands.
 say = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
@@ -60,6 +61,7 @@ RELAY := $(BUILD)/bin/clinic-relay
 CACHE := $(BUILD)/bin/clinic-cache
 LIB_A := $(BUILD)/lib/libclinic_cache.a
 LIB_SO := $(BUILD)/lib/libclinic_cache.so.1
+LOADABLE := $(BUILD)/lib/clinic_cache.so
 
 .DEFAULT_GOAL := all
 all: extension programs
@@ -73,7 +75,7 @@ extension:
 
 # ---- the programs -----------------------------------------------------------
 
-programs: $(RELAY) $(CACHE) $(LIB_A) $(LIB_SO)
+programs: $(RELAY) $(CACHE) $(LIB_A) $(LIB_SO) $(LOADABLE)
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -97,6 +99,23 @@ $(LIB_SO): $(CACHE_OBJ) $(COMMON_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(SANITIZE) $(LDFLAGS) -shared -Wl,-soname,$(@F) $^ $(JSON_LIBS) $(YAJL_LIBS) $(SQLITE_LIBS) -lcrypto -lm -o $@
 	@ln -sf $(@F) $(BUILD)/lib/libclinic_cache.so
+
+# The core once more, for an app's own SQLite: its functions come from the loader's
+# table, and nothing but the entry points is seen from outside.
+LOADABLE_CFLAGS = $(CFLAGS_OWN) $(CPPFLAGS_OWN) -DCACHE_LOADABLE -DCLINIC_CACHE_API=
+LOADABLE_CORE := $(LOADABLE_SRC) $(CACHE_SRC) $(COMMON_SRC)
+LOADABLE_OBJ := $(patsubst %.c,$(BUILD)/loadable/%.o,$(LOADABLE_CORE))
+
+$(BUILD)/loadable/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(LOADABLE_CFLAGS) $(CFLAGS) -c $< -o $@
+
+-include $(LOADABLE_OBJ:.o=.d)
+
+$(LOADABLE): $(LOADABLE_OBJ)
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(SANITIZE) $(LDFLAGS) -shared $(if $(SANITIZE),,-Wl,-z,defs) -Wl,-Bsymbolic $^ \
+		$(JSON_LIBS) $(YAJL_LIBS) -lcrypto -lm -o $@
 
 # ---- the rest, one file per subject -----------------------------------------
 

@@ -33,7 +33,7 @@ static cs_status diverged(struct applying *a, const char *what)
 
 static cs_status step(struct applying *a, sqlite3_stmt *stmt, int *changed)
 {
-	int rc = sqlite3_step(stmt);
+	int rc = store_step(stmt);
 	cs_status st = CS_OK;
 
 	if (rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY ||

@@ -224,6 +224,8 @@ cs_status store_fail(sqlite3 *db, const char *doing, struct cs_error *err);
 cs_status store_exec(sqlite3 *db, const char *sql, struct cs_error *err) CS_CHECKED;
 cs_status store_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **out,
 			struct cs_error *err) CS_CHECKED;
+/* sqlite3_step() whose result code is an extended one, also on a borrowed connection. */
+int store_step(sqlite3_stmt *stmt);
 /* One integer out of a query without rows or NULL: 0. */
 cs_status store_integer(sqlite3 *db, const char *sql, int64_t *out,
 			struct cs_error *err) CS_CHECKED;

@@ -101,6 +101,15 @@ cs_status store_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **out, struct
 	return CS_OK;
 }
 
+int store_step(sqlite3_stmt *stmt)
+{
+	int rc = sqlite3_step(stmt);
+
+	return rc == SQLITE_ROW || rc == SQLITE_DONE
+		       ? rc
+		       : sqlite3_extended_errcode(sqlite3_db_handle(stmt));
+}
+
 cs_status store_integer(sqlite3 *db, const char *sql, int64_t *out, struct cs_error *err)
 {
 	sqlite3_stmt *stmt;

@@ -62,10 +62,11 @@ static void add_to_list(struct dynbuf *b, const char *name)
 /* What a column that nobody delivers gets in a new row, if it must have something. */
 static const char *fill_of(const char *type)
 {
-	static const char *const numeric[] = {"INT", "REAL", "FLOA", "DOUB", "NUM", "DEC", "BOOL"};
+	static const char *const numeric[] = {"%INT%", "%REAL%", "%FLOA%", "%DOUB%",
+					      "%NUM%", "%DEC%",  "%BOOL%"};
 
 	for (size_t i = 0; i < sizeof(numeric) / sizeof(numeric[0]); i++)
-		if (strcasestr(type, numeric[i]))
+		if (sqlite3_strlike(numeric[i], type, 0) == 0)
 			return "0";
 	return "''";
 }

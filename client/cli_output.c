@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "event_json.h"
 
 /* A key may hold a long text, and JSON may need six bytes for one of it. */
 #define MAX_LINE_BYTES ((size_t)512 * 1024 * 1024)
@@ -97,48 +98,14 @@ void cli_json_number(struct dynbuf *b, const char *name, long long value)
 	dynbuf_addf(b, "%lld", value);
 }
 
-static void add_present(struct dynbuf *b, const char *name, const char *value)
-{
-	if (value)
-		cli_json_text(b, name, value);
-}
-
-static void build_event(struct dynbuf *b, const struct clinic_cache_event *event)
-{
-	char now[CLOCK_TEXT_BYTES];
-
-	dynbuf_adds(b, "{");
-	cli_json_text(b, "type", event->type);
-	cli_json_text(b, "time", clock_utc_text(now));
-	add_present(b, "table", event->table);
-	add_present(b, "operation", event->operation);
-	if (event->key) {
-		json_name(b, "key");
-		dynbuf_adds(b, event->key);
-	}
-	add_present(b, "origin", event->origin);
-	add_present(b, "cursor", event->cursor);
-	add_present(b, "detail", event->detail);
-	if (event->tables) {
-		json_name(b, "tables");
-		for (size_t i = 0; i < event->table_count; i++) {
-			dynbuf_adds(b, i ? "," : "[");
-			dynbuf_add_json(b, event->tables[i], strlen(event->tables[i]));
-		}
-		dynbuf_adds(b, event->table_count ? "]" : "[]");
-	}
-	if (event->rows >= 0)
-		cli_json_number(b, "rows", event->rows);
-	dynbuf_adds(b, "}\n");
-}
-
 bool cli_write_event_json(FILE *f, const struct clinic_cache_event *event)
 {
 	struct dynbuf line;
 	bool written;
 
 	dynbuf_init(&line, MAX_LINE_BYTES);
-	build_event(&line, event);
+	event_json_add(&line, event);
+	dynbuf_adds(&line, "\n");
 	written = !line.failed && fwrite(line.data, 1, line.len, f) == line.len && fflush(f) == 0;
 	dynbuf_free(&line);
 	return written;

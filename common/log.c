@@ -3,7 +3,8 @@
 
 #include <stdarg.h>
 #include <string.h>
-#include <time.h>
+
+#include "clock.h"
 
 static log_level least = LOG_LEVEL_INFO;
 static FILE *stream_out;
@@ -34,22 +35,17 @@ bool log_parse_level(const char *name, log_level *out)
 void log_write(log_level level, const char *fmt, ...)
 {
 	FILE *out = stream_out ? stream_out : stderr;
-	struct timespec now;
-	struct tm tm;
-	char stamp[32];
+	char stamp[CLOCK_TEXT_BYTES];
 	char text[2048];
 	va_list args;
 
 	if (level < least)
 		return;
-	clock_gettime(CLOCK_REALTIME, &now);
-	gmtime_r(&now.tv_sec, &tm);
-	strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &tm);
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
 	/* one write per line, so that lines of several processes do not mix */
-	fprintf(out, "%s.%03ldZ %s: %s\n", stamp, now.tv_nsec / 1000000, level_names[level], text);
+	fprintf(out, "%s %s: %s\n", clock_utc_text(stamp), level_names[level], text);
 	fflush(out);
 }
 

@@ -9,7 +9,12 @@
 #define CLINIC_SYNC_STATUS_H
 
 #define CS_CHECKED __attribute__((warn_unused_result))
+/* A Windows gcc would think of Microsoft's printf; __USE_MINGW_ANSI_STDIO gives us C11's. */
+#ifdef __MINGW32__
+#define CS_PRINTF(fmt, args) __attribute__((format(gnu_printf, fmt, args)))
+#else
 #define CS_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#endif
 
 typedef enum {
 	CS_OK = 0,

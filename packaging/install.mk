@@ -32,7 +32,7 @@ install: all $(if $(shell command -v lowdown),man)
 	install -m 755 $(RELAY) $(CACHE) $(DESTDIR)$(bindir)
 	install -m 644 client/clinic_cache.h $(DESTDIR)$(includedir)
 	install -m 644 $(LIB_A) $(DESTDIR)$(libdir)
-	install -m 755 $(LIB_SO) $(DESTDIR)$(libdir)
+	install -m 755 $(LIB_SO) $(LOADABLE) $(DESTDIR)$(libdir)
 	ln -sf $(notdir $(LIB_SO)) $(DESTDIR)$(libdir)/libclinic_cache.so
 	sed $(PLACES) packaging/clinic_cache.pc.in > $(DESTDIR)$(libdir)/pkgconfig/clinic_cache.pc
 	sed $(PLACES) packaging/systemd/clinic-relay.service > $(DESTDIR)$(unitdir)/clinic-relay.service
@@ -47,6 +47,7 @@ uninstall:
 	rm -f $(DESTDIR)$(bindir)/clinic-relay $(DESTDIR)$(bindir)/clinic-cache \
 		$(DESTDIR)$(includedir)/clinic_cache.h $(DESTDIR)$(libdir)/libclinic_cache.a \
 		$(DESTDIR)$(libdir)/libclinic_cache.so $(DESTDIR)$(libdir)/libclinic_cache.so.1 \
+		$(DESTDIR)$(libdir)/clinic_cache.so \
 		$(DESTDIR)$(libdir)/pkgconfig/clinic_cache.pc $(DESTDIR)$(unitdir)/clinic-relay.service
 	rm -f $(foreach page,$(MAN_PAGES),$(DESTDIR)$(mandir)/man$(call section,$(page))/$(notdir $(page)))
 

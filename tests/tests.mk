@@ -78,7 +78,7 @@ TEST_LIBS = $(PQ_LIBS) $(WS_LIBS) $(JSON_LIBS) $(YAJL_LIBS) $(SQLITE_LIBS) -lm
 
 .SECONDEXPANSION:
 
-unit-programs: $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT_TESTS))
+unit-programs: $(LOADABLE) $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT_TESTS))
 $(BUILD)/unit/%: tests/unit/%.c $$(call objects_of,$$*)
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(CFLAGS_OWN) $(CPPFLAGS_OWN) -Irelay -Iclient $(PQ_CFLAGS) $(CFLAGS) $(LDFLAGS) \

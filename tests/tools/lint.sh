@@ -169,6 +169,18 @@ exported_names()
 		grep -v '^clinic_cache_' || true
 }
 
+# Of the extension an app sees the entry points only, and it brings neither an
+# SQLite nor a network along.
+loadable_names()
+{
+	local library=$build/lib/clinic_cache.so
+	[ -f "$library" ] || { echo "no $library"; return 1; }
+	nm -D --defined-only "$library" | awk '{ print $3 }' |
+		grep -vE '^sqlite3_(clinic_cache|cliniccache|extension)_init$' || true
+	nm -D --undefined-only "$library" | grep -E ' (sqlite3_|lws_)' || true
+	ldd "$library" | grep -E 'libsqlite3|libwebsockets' || true
+}
+
 perl_syntax()
 {
 	local file
@@ -266,6 +278,7 @@ check 'no // comments' line_comments
 check 'nothing is left undone' unfinished
 check 'no trailing white space' trailing_space
 check 'libclinic_cache exports only clinic_cache_*' exported_names
+check 'clinic_cache.so shows its entry points and links no SQLite' loadable_names
 check 'one version everywhere' versions
 check 'docs/architecture.md names every source file' file_map
 check 'options of the relay: program, manual page and sample file agree' option_docs
