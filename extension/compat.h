@@ -14,6 +14,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
+#include "utils/pg_locale.h"
 #include "utils/rel.h"
 #include "utils/tuplestore.h"
 
@@ -76,6 +77,13 @@
 #define cs_index_insert_cleanup(index, info) index_insert_cleanup(index, info)
 #else
 #define cs_index_insert_cleanup(index, info) ((void) 0)
+#endif
+
+/* 18 asks the locale itself whether a collation compares bytes */
+#if PG_VERSION_NUM >= 180000
+#define cs_collation_is_c(collation) (pg_newlocale_from_collation(collation)->collate_is_c)
+#else
+#define cs_collation_is_c(collation) lc_collate_is_c(collation)
 #endif
 
 /* 18 has generated columns without storage: their value is in no tuple */

@@ -24,9 +24,11 @@ int cs_max_row_bytes = 64 * 1024 * 1024;
 int cs_log_hard_kb = 4 * 1024 * 1024;
 int cs_log_segment_kb = 64 * 1024;
 int cs_retention_s = 7 * 24 * 60 * 60;
+int cs_count_max_kb = 32 * 1024;
 
 /* read by SQL through current_setting() only */
 static int log_max_kb = 1024 * 1024;
+static int sync_request_keep_s = 24 * 60 * 60;
 
 static const struct config_enum_entry notify_modes[] = {{"off", CS_NOTIFY_OFF, false},
 														{"commit", CS_NOTIFY_COMMIT, false},
@@ -141,6 +143,21 @@ define_log_settings(void)
 							NULL, NULL, NULL);
 }
 
+static void
+define_proof_settings(void)
+{
+	DefineCustomIntVariable(
+		"clinic_sync.count_max_bytes",
+		"Sets the size of the largest table whose rows are counted to prove a cache.",
+		"Larger ones are only proven slice by slice.", &cs_count_max_kb, 32 * 1024, 0, INT_MAX,
+		PGC_SUSET, GUC_UNIT_KB, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clinic_sync.sync_request_keep",
+							"Sets how long a request for a sync is kept for caches that are away.",
+							NULL, &sync_request_keep_s, 24 * 60 * 60, 1, INT_MAX, PGC_SUSET,
+							GUC_UNIT_S, NULL, NULL, NULL);
+}
+
 void
 cs_guc_init(void)
 {
@@ -148,5 +165,6 @@ cs_guc_init(void)
 	define_worker_settings();
 	define_capture_settings();
 	define_log_settings();
+	define_proof_settings();
 	MarkGUCPrefixReserved("clinic_sync");
 }

@@ -19,6 +19,8 @@ extern int cs_log_hard_kb;   /* capture stops logging above it */
 extern int cs_log_segment_kb; /* a segment of this size is followed by a new one */
 extern int cs_retention_s;    /* how long the log is kept */
 
+extern int cs_count_max_kb; /* larger tables are not counted */
+
 extern double cs_notify_queue_limit; /* share of the NOTIFY queue */
 
 extern char *cs_worker_databases; /* names, or * for all */

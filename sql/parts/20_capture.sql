@@ -41,6 +41,17 @@ CREATE FUNCTION clinic_sync.row_hashes(relation regclass, columns name[] DEFAULT
 COMMENT ON FUNCTION clinic_sync.row_hashes(regclass, name[]) IS
 	'key and hash of each row of a published table in the snapshot of the query';
 
+CREATE FUNCTION clinic_sync.digest_slices(relation regclass, columns name[], after text[], upto text[])
+	RETURNS TABLE (slice int, rows bigint, hash text)
+	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'clinic_sync_digest_slices';
+COMMENT ON FUNCTION clinic_sync.digest_slices(regclass, name[], text[], text[]) IS
+	'row count and digest of each slice after < key <= upto of a published table in the snapshot of the query';
+
+CREATE FUNCTION clinic_sync.exact_count(relation regclass) RETURNS bigint
+	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'clinic_sync_exact_count';
+COMMENT ON FUNCTION clinic_sync.exact_count(regclass) IS
+	'rows of a published table that devices hold, in the snapshot of the query; NULL if it is over clinic_sync.count_max_bytes';
+
 CREATE FUNCTION clinic_sync.log_append(publication int, op "char", key text, data text) RETURNS void
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'clinic_sync_log_append';
 COMMENT ON FUNCTION clinic_sync.log_append(int, "char", text, text) IS

@@ -10,6 +10,25 @@ CREATE FUNCTION clinic_sync.is_published(relation regclass) RETURNS boolean
 	RETURN EXISTS (SELECT FROM clinic_sync.publication p WHERE p.relation = $1);
 COMMENT ON FUNCTION clinic_sync.is_published(regclass) IS 'whether a table is published';
 
+CREATE FUNCTION clinic_sync.require_published(relation regclass) RETURNS void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	root regclass := pg_partition_root(relation);
+BEGIN
+	IF EXISTS (SELECT FROM clinic_sync.publication p WHERE p.relation = require_published.relation) THEN
+		RETURN;
+	END IF;
+	RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+		MESSAGE = format('table %s is not published', coalesce(relation::text, 'NULL')),
+		HINT = CASE WHEN EXISTS (SELECT FROM clinic_sync.publication p WHERE p.relation = root)
+			THEN format('Name the partitioned table %s.', root)
+			ELSE 'The view clinic_sync.tables lists what is.' END;
+END
+$$;
+COMMENT ON FUNCTION clinic_sync.require_published(regclass) IS 'internal: error unless the table is published';
+
 /* Partitions at every level, without the table itself. */
 CREATE FUNCTION clinic_sync.partitions(relation regclass) RETURNS regclass[]
 	LANGUAGE sql STABLE
@@ -192,12 +211,8 @@ BEGIN
 			MESSAGE = 'argument of unpublish() must not be null';
 	END IF;
 	PERFORM clinic_sync.require_owner(relation);
+	PERFORM clinic_sync.require_published(relation);
 	SELECT p.* INTO old FROM clinic_sync.publication p WHERE p.relation = unpublish.relation;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION USING ERRCODE = 'undefined_object',
-			MESSAGE = format('table %s is not published', relation),
-			HINT = 'The view clinic_sync.tables lists what is.';
-	END IF;
 	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
 	PERFORM clinic_sync.revoke_columns(old.id);
 	PERFORM clinic_sync.retire(old.id);

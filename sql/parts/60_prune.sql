@@ -114,9 +114,13 @@ BEGIN
 	-- batches after the floor name it if its end was not yet committed at the floor
 	DELETE FROM clinic_sync.retired r
 	WHERE pg_visible_in_snapshot(r.retired_by, (SELECT b.snapshot FROM clinic_sync.batch b WHERE b.id = floor));
+	-- also by number: nobody who asks in a loop fills the disk
+	DELETE FROM clinic_sync.sync_request r
+	WHERE r.requested_at < clock_timestamp() - clinic_sync.setting_interval('clinic_sync.sync_request_keep')
+		OR r.id <= (SELECT x.id FROM clinic_sync.sync_request x ORDER BY x.id DESC OFFSET 1000 LIMIT 1);
 	DELETE FROM clinic_sync.relay r WHERE r.reported_at < clock_timestamp() - interval '1 day';
 	DELETE FROM clinic_sync.device d WHERE d.seen_at < clock_timestamp() - interval '90 days';
 END
 $$;
 COMMENT ON FUNCTION clinic_sync.prune_small(bigint) IS
-	'internal: drops partitions of batch below the floor and rows of names, relays and devices that are long gone';
+	'internal: drops partitions of batch below the floor and rows of names, requests, relays and devices that are long gone';

@@ -114,11 +114,7 @@ DECLARE
 	pub int := (SELECT p.id FROM clinic_sync.publication p WHERE p.relation = table_digest.relation);
 	last record;
 BEGIN
-	IF pub IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'undefined_object',
-			MESSAGE = format('table %s is not published', coalesce(relation::text, 'NULL')),
-			HINT = 'The view clinic_sync.tables lists what is.';
-	END IF;
+	PERFORM clinic_sync.require_published(relation);
 	SELECT b.id, b.snapshot, b.nonce INTO last FROM clinic_sync.last_batch() b;
 	IF last.id IS NOT NULL AND NOT clinic_sync.changed_between(pub, last.snapshot, pg_current_snapshot()) THEN
 		SELECT d.rows, d.hash INTO rows, hash FROM clinic_sync.digest_scan(relation, columns) d;
@@ -168,20 +164,30 @@ BEGIN
 		RETURN;
 	END IF;
 	-- rows of devices that stand still are not written again: their relay's row tells that it lives
-	INSERT INTO clinic_sync.device AS d (id, name, app_version, relay, connected, connected_at, cursor, state, queue_bytes, seen_at)
+	INSERT INTO clinic_sync.device AS d (id, name, app_version, relay, connected, connected_at, cursor, state, queue_bytes, seen_at,
+		rows, proven_at, repairs, repaired_at, parked)
 	SELECT DISTINCT ON (left(x.id, 64)) left(x.id, 64), left(coalesce(x.name, ''), 128), left(coalesce(x.app_version, ''), 128), relay_id,
 		coalesce(x.connected, true), x.connected_at, substring(x.cursor from cursor_form), left(coalesce(x.state, ''), 32),
-		coalesce(x.queue_bytes, 0), clock_timestamp()
+		coalesce(x.queue_bytes, 0), clock_timestamp(), x.rows, x.proven_at, x.repairs,
+		CASE WHEN x.repairs > 0 THEN clock_timestamp() END, x.parked
 	FROM jsonb_to_recordset(devices) x(id text, name text, app_version text, connected boolean,
-		connected_at timestamptz, cursor text, state text, queue_bytes bigint)
+		connected_at timestamptz, cursor text, state text, queue_bytes bigint,
+		rows bigint, proven_at timestamptz, repairs bigint, parked bigint)
 	WHERE x.id IS NOT NULL
 	ORDER BY left(x.id, 64)
-	ON CONFLICT (id) DO UPDATE SET (name, app_version, relay, connected, connected_at, cursor, state, queue_bytes, seen_at) =
+	-- what it did not say yet since it connected stays as it was
+	ON CONFLICT (id) DO UPDATE SET (name, app_version, relay, connected, connected_at, cursor, state, queue_bytes, seen_at,
+			rows, proven_at, repairs, repaired_at, parked) =
 		(excluded.name, excluded.app_version, excluded.relay, excluded.connected, excluded.connected_at, excluded.cursor,
-		excluded.state, excluded.queue_bytes, excluded.seen_at)
+		excluded.state, excluded.queue_bytes, excluded.seen_at,
+		coalesce(excluded.rows, d.rows), coalesce(excluded.proven_at, d.proven_at), coalesce(excluded.repairs, d.repairs),
+		CASE WHEN excluded.repairs > coalesce(d.repairs, 0) THEN excluded.repaired_at ELSE d.repaired_at END,
+		coalesce(excluded.parked, d.parked))
 	WHERE (d.name, d.app_version, d.relay, d.connected, d.connected_at, d.cursor, d.state, d.queue_bytes)
 			IS DISTINCT FROM (excluded.name, excluded.app_version, excluded.relay, excluded.connected, excluded.connected_at,
 				excluded.cursor, excluded.state, excluded.queue_bytes)
+		OR (d.rows, d.proven_at, d.repairs, d.parked) IS DISTINCT FROM (coalesce(excluded.rows, d.rows),
+			coalesce(excluded.proven_at, d.proven_at), coalesce(excluded.repairs, d.repairs), coalesce(excluded.parked, d.parked))
 		OR d.seen_at < clock_timestamp() - interval '1 hour';
 
 	UPDATE clinic_sync.device d SET connected = false, queue_bytes = 0, state = 'disconnected', seen_at = clock_timestamp()

@@ -50,18 +50,25 @@ CREATE VIEW clinic_sync.devices AS
 			THEN clock_timestamp() - (SELECT b.created_at FROM clinic_sync.batch b
 				WHERE b.id = split_part(d.cursor, '-', 1)::bigint + 1)
 			ELSE interval '0' END AS behind,
-		d.queue_bytes, d.seen_at
+		d.queue_bytes, d.seen_at, d.rows, d.proven_at, d.repairs, d.parked
 	FROM clinic_sync.device d
 	LEFT JOIN clinic_sync.relays r ON r.id = d.relay
 	CROSS JOIN LATERAL (SELECT CASE WHEN d.connected AND r.state IS DISTINCT FROM 'running' THEN 'lost' ELSE 'known' END AS state) x
 	LEFT JOIN clinic_sync.last_batch() l ON true;
-COMMENT ON VIEW clinic_sync.devices IS 'devices: who is connected and how far behind; lost: its relay does not report';
+COMMENT ON VIEW clinic_sync.devices IS 'devices: who is connected, how far behind, when last proven equal; lost: its relay does not report';
 
 CREATE VIEW clinic_sync.workers AS
 	SELECT d.datname AS database, w.pid, w.state, w.started_at, w.last_cut_at, w.cuts, w.changes,
 		w.notifies, w.notifies_skipped, w.errors, w.last_error
 	FROM clinic_sync.worker_slots() w LEFT JOIN pg_database d ON d.oid = w.database;
 COMMENT ON VIEW clinic_sync.workers IS 'background workers of all databases; none unless clinic_sync is preloaded';
+
+/* Names for a sentence, the first three of them. */
+CREATE FUNCTION clinic_sync.some_devices(names text[]) RETURNS text
+	LANGUAGE sql IMMUTABLE
+	RETURN CASE WHEN cardinality(names) = 1 THEN 'device ' ELSE 'devices ' END || array_to_string(names[:3], ', ')
+		|| CASE WHEN cardinality(names) > 3 THEN format(' and %s more', cardinality(names) - 3) ELSE '' END;
+COMMENT ON FUNCTION clinic_sync.some_devices(text[]) IS 'internal: a list of devices for a sentence';
 
 /* Everything that is wrong, one sentence each. */
 CREATE FUNCTION clinic_sync.problems() RETURNS SETOF text
@@ -100,6 +107,12 @@ BEGIN
 	RETURN QUERY SELECT format('the background worker is %s: %s', w.state, w.last_error)
 		FROM clinic_sync.workers w
 		WHERE w.database = current_database() AND w.state IN ('waiting', 'failing') AND w.last_error IS NOT NULL;
+	RETURN QUERY SELECT format('%s had to repair tables in the last 24 hours: their rows differed from the server''s',
+			clinic_sync.some_devices(array_agg(d.id || coalesce(' (' || nullif(d.name, '') || ')', '') ORDER BY d.id)))
+		FROM clinic_sync.device d WHERE d.repaired_at > clock_timestamp() - interval '24 hours' HAVING count(*) > 0;
+	RETURN QUERY SELECT format('%s cannot hold %s rows: their own constraints refuse them, clinic_cache_parked in the file says why',
+			clinic_sync.some_devices(array_agg(d.id || coalesce(' (' || nullif(d.name, '') || ')', '') ORDER BY d.id)), sum(d.parked))
+		FROM clinic_sync.device d WHERE d.parked > 0 AND (d.connected OR d.seen_at > clock_timestamp() - interval '24 hours') HAVING count(*) > 0;
 	RETURN QUERY SELECT 'no relay is running' WHERE NOT EXISTS (SELECT FROM clinic_sync.relays r WHERE r.state = 'running');
 	-- one that was started again under its name is found, not lost
 	RETURN QUERY SELECT format('relay %s was lost at %s', r.name, r.reported_at) FROM clinic_sync.relays r

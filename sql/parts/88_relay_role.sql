@@ -75,11 +75,15 @@ CREATE FUNCTION clinic_sync.relay_functions() RETURNS regprocedure[]
 		'clinic_sync.table_digest(regclass, name[])',
 		'clinic_sync.digest_scan(regclass, name[])',
 		'clinic_sync.row_hashes(regclass, name[])',
+		'clinic_sync.digest_slices(regclass, name[], text[], text[])',
+		'clinic_sync.slice_bounds(regclass, integer)',
+		'clinic_sync.exact_count(regclass)',
 		'clinic_sync.canon(anyelement)',
 		'clinic_sync.raw_bytes("any")',
 		'clinic_sync.row_is_held(regclass, record)',
 		'clinic_sync.relay_report(jsonb, jsonb)',
 		'clinic_sync.relay_goodbye(text)',
+		'clinic_sync.sync_requests(bigint)',
 		'clinic_sync.version()'];
 COMMENT ON FUNCTION clinic_sync.relay_functions() IS 'internal: what a relay''s role may execute';
 
