@@ -1,5 +1,5 @@
 /*
- * Digest jobs and what all jobs share; see job.h.  Snapshots are in
+ * Digest and proof jobs and what all jobs share; see job.h.  Snapshots are in
  * job_snapshot.c.
  */
 #include "job.h"
@@ -14,8 +14,10 @@
 
 /* Each holds a connection and a scan of the database. */
 #define DIGESTS_MOST 4
+#define PROOFS_MOST 2
 
 struct job {
+	enum job_kind kind;
 	struct job *prev, *next;
 	struct job_process *process;
 	const struct digest_events *events;
@@ -26,7 +28,6 @@ struct job {
 static struct {
 	const struct config *config;
 	struct job *first;
-	int count;
 } jobs;
 
 void job_init(const struct config *config)
@@ -51,7 +52,15 @@ static void unlink_job(struct job *j)
 		jobs.first = j->next;
 	if (j->next)
 		j->next->prev = j->prev;
-	jobs.count--;
+}
+
+static int running(enum job_kind kind)
+{
+	int count = 0;
+
+	for (const struct job *j = jobs.first; j; j = j->next)
+		count += j->kind == kind;
+	return count;
 }
 
 static void on_line(void *ctx, char *line, size_t len)
@@ -76,20 +85,15 @@ static void on_end(void *ctx)
 
 static const struct job_process_events process_events = {.on_line = on_line, .on_end = on_end};
 
-struct job *job_start_digest(const char *tables, bool rows, const struct digest_events *events,
-			     void *ctx)
+static struct job *start(const struct job_orders *orders, const struct digest_events *events,
+			 void *ctx)
 {
-	struct job_orders orders = {
-		.kind = JOB_DIGEST, .dsn = jobs.config->dsn, .tables = tables, .rows = rows};
-	struct job *j;
-	char *text;
+	struct job *j = calloc(1, sizeof(*j));
+	char *text = job_orders_print(orders);
 
-	if (jobs.count >= DIGESTS_MOST)
-		return NULL;
-	j = calloc(1, sizeof(*j));
-	text = job_orders_print(&orders);
 	if (!j || !text)
 		goto fail;
+	j->kind = orders->kind;
 	j->events = events;
 	j->ctx = ctx;
 	j->process = job_process_start(text, jobs.config->job_timeout_s, &process_events, j);
@@ -100,12 +104,35 @@ struct job *job_start_digest(const char *tables, bool rows, const struct digest_
 	if (j->next)
 		j->next->prev = j;
 	jobs.first = j;
-	jobs.count++;
 	return j;
 fail:
 	free(text);
 	free(j);
 	return NULL;
+}
+
+struct job *job_start_digest(const char *tables, bool rows, const struct digest_events *events,
+			     void *ctx)
+{
+	struct job_orders orders = {
+		.kind = JOB_DIGEST, .dsn = jobs.config->dsn, .tables = tables, .rows = rows};
+
+	return running(JOB_DIGEST) < DIGESTS_MOST ? start(&orders, events, ctx) : NULL;
+}
+
+struct job *job_start_proof(const char *spec_json, const struct digest_events *events, void *ctx)
+{
+	struct job_orders orders = {.kind = JOB_PROOF, .dsn = jobs.config->dsn};
+	struct job *j;
+
+	if (running(JOB_PROOF) >= PROOFS_MOST || strlen(spec_json) > JOB_SPEC_MOST_BYTES)
+		return NULL;
+	orders.spec = json_loads(spec_json, 0, NULL);
+	if (!orders.spec)
+		return NULL;
+	j = start(&orders, events, ctx);
+	json_decref(orders.spec);
+	return j;
 }
 
 void job_pause(struct job *j)

@@ -10,13 +10,6 @@
 #include "job_process.h"
 #include "pq_jobs.h"
 
-static const char *text_of(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-
-	return text ? text : "";
-}
-
 static void print_error(const struct cs_error *err, bool no_such_table)
 {
 	struct dynbuf line;
@@ -35,8 +28,9 @@ static cs_status do_job(const struct job_orders *orders, bool *no_such_table, st
 	uint64_t bytes = 0;
 	cs_status status;
 
-	if (orders->kind == JOB_DIGEST) {
-		status = pq_digest_job(orders, no_such_table, err);
+	if (orders->kind != JOB_SNAPSHOT) {
+		status = orders->kind == JOB_DIGEST ? pq_digest_job(orders, no_such_table, err)
+						    : pq_proof_job(orders, no_such_table, err);
 		if (status == CS_OK)
 			puts("{\"done\":true}");
 		return status;
@@ -49,7 +43,7 @@ static cs_status do_job(const struct job_orders *orders, bool *no_such_table, st
 
 int job_main(void)
 {
-	char text[JOB_ORDERS_MOST_BYTES + 1];
+	static char text[JOB_ORDERS_MOST_BYTES + 1];
 	size_t len = fread(text, 1, sizeof(text), stdin);
 	json_t *object = json_loadb(text, len, 0, NULL);
 	struct job_orders orders;
@@ -57,17 +51,10 @@ int job_main(void)
 	bool no_such_table = false;
 	cs_status status;
 
-	if (!object) {
+	if (!object || !job_orders_take(object, &orders)) {
 		fputs("clinic-relay --job is started by the relay itself\n", stderr);
 		return 2;
 	}
-	orders = (struct job_orders){
-		.kind = strcmp(text_of(object, "job"), "digest") == 0 ? JOB_DIGEST : JOB_SNAPSHOT,
-		.dsn = text_of(object, "dsn"),
-		.tables = text_of(object, "tables"),
-		.path = text_of(object, "path"),
-		.rows = json_is_true(json_object_get(object, "rows")),
-	};
 	status = do_job(&orders, &no_such_table, &err);
 	if (status != CS_OK)
 		print_error(&err, no_such_table);

@@ -10,16 +10,38 @@
 #define LIST_NAMES_MOST 256
 #define LIST_MOST_BYTES 16384
 
+static const char *const kinds[] = {
+	[JOB_SNAPSHOT] = "snapshot", [JOB_DIGEST] = "digest", [JOB_PROOF] = "proof"};
+
 char *job_orders_print(const struct job_orders *o)
 {
-	json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:b}", "job",
-				   o->kind == JOB_DIGEST ? "digest" : "snapshot", "dsn", o->dsn,
-				   "tables", o->tables ? o->tables : "", "path",
-				   o->path ? o->path : "", "rows", (int)o->rows);
+	json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:b, s:O*}", "job", kinds[o->kind], "dsn",
+				   o->dsn, "tables", o->tables ? o->tables : "", "path",
+				   o->path ? o->path : "", "rows", (int)o->rows, "spec", o->spec);
 	char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
 
 	json_decref(object);
 	return text;
+}
+
+bool job_orders_take(json_t *object, struct job_orders *out)
+{
+	json_t *rows = json_object_get(object, "rows");
+	json_t *kind = json_object_get(object, "job");
+
+	memset(out, 0, sizeof(*out));
+	out->dsn = json_string_value(json_object_get(object, "dsn"));
+	out->tables = json_string_value(json_object_get(object, "tables"));
+	out->path = json_string_value(json_object_get(object, "path"));
+	out->rows = json_is_true(rows);
+	out->spec = json_object_get(object, "spec");
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (!json_is_string(kind) || strcmp(json_string_value(kind), kinds[i]) != 0)
+			continue;
+		out->kind = (enum job_kind)i;
+		return out->dsn && out->tables && out->path;
+	}
+	return false;
 }
 
 bool job_list_has(const char *list, const char *name)

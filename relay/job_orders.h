@@ -2,6 +2,7 @@
 #ifndef CLINIC_RELAY_JOB_ORDERS_H
 #define CLINIC_RELAY_JOB_ORDERS_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -10,7 +11,7 @@
 /* The file has this behind its name until it is whole. */
 #define JOB_PART_SUFFIX ".part"
 
-enum job_kind { JOB_SNAPSHOT, JOB_DIGEST };
+enum job_kind { JOB_SNAPSHOT, JOB_DIGEST, JOB_PROOF };
 
 struct job_orders {
 	enum job_kind kind;
@@ -18,10 +19,13 @@ struct job_orders {
 	const char *tables; /* comma list; NULL or "": all */
 	const char *path;   /* JOB_SNAPSHOT: the file to make */
 	bool rows;          /* JOB_DIGEST: one line for each row as well */
+	json_t *spec;       /* JOB_PROOF: see job_start_proof(); not owned */
 };
 
 /* malloc'ed text, NULL: out of memory. */
 char *job_orders_print(const struct job_orders *o);
+/* From what was printed; *out points into object.  False: these are no orders. */
+bool job_orders_take(json_t *object, struct job_orders *out);
 
 /* The list sorted and without repetitions, malloc'ed; NULL: out of memory. */
 char *job_list_normalize(const char *list);

@@ -24,6 +24,8 @@
 #include "ws_loop.h"
 
 #define READ_BYTES 65536
+/* What a pipe holds unless it is made larger. */
+#define PIPE_USUAL_BYTES 65536
 
 struct job_process {
 	pid_t pid;
@@ -68,6 +70,8 @@ static int orders_pipe(const char *orders)
 
 	if (len > JOB_ORDERS_MOST_BYTES || pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -1;
+	if (len > PIPE_USUAL_BYTES)
+		fcntl(fds[1], F_SETPIPE_SZ, JOB_ORDERS_MOST_BYTES);
 	written = write(fds[1], orders, len);
 	close(fds[1]);
 	if (written == (ssize_t)len && fcntl(fds[0], F_SETFL, 0) == 0)

@@ -19,7 +19,7 @@ struct job_process_events {
  * orders: JSON text, at most JOB_ORDERS_MOST_BYTES.  The process is killed
  * after limit_s.  NULL: no process, no descriptor or no memory (in the log).
  */
-#define JOB_ORDERS_MOST_BYTES 32768
+#define JOB_ORDERS_MOST_BYTES (256 * 1024)
 struct job_process *job_process_start(const char *orders, int limit_s,
 				      const struct job_process_events *events, void *ctx);
 /* Kill and reap it; no event comes any more. Accepts NULL. */

@@ -27,6 +27,11 @@ int64_t pq_bell_batch(const char *payload)
 	return errno == 0 && (*end == ',' || *end == '}') ? batch : 0;
 }
 
+bool pq_bell_is_request(const char *payload)
+{
+	return strcmp(payload, "{\"event\":\"sync_requested\"}") == 0;
+}
+
 void pq_bells_add(struct pq_bells *b, int64_t batch)
 {
 	if (batch <= 0)

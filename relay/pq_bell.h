@@ -17,6 +17,9 @@ struct pq_bells {
 /* The batch that a notification names, as the database's worker does; 0: it names none. */
 int64_t pq_bell_batch(const char *payload);
 
+/* Does it say that somebody asked for a sync in SQL?  Then no batch has to be looked for. */
+bool pq_bell_is_request(const char *payload);
+
 void pq_bells_add(struct pq_bells *b, int64_t batch);
 /* Is there anything to do for one who has every batch up to `known`? */
 bool pq_bells_wait(const struct pq_bells *b, int64_t known);

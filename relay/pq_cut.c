@@ -291,6 +291,29 @@ cs_status pq_cut_open(const char *dsn, const char *role, const char *tables, str
 	return status;
 }
 
+cs_status pq_cut_look(const char *dsn, const char *role, const char *tables, struct pq_cut *out,
+		      bool *no_such_table, struct cs_error *err)
+{
+	cs_status status;
+
+	memset(out, 0, sizeof(*out));
+	*no_such_table = false;
+	status = connect_to(dsn, role, READER_SETTINGS, &out->conn, err);
+	if (status == CS_OK)
+		status = find_tables(out, tables, no_such_table, err);
+	if (status != CS_OK)
+		pq_cut_close(out);
+	return status;
+}
+
+const struct pq_table *pq_cut_find(const struct pq_cut *c, const char *table)
+{
+	for (size_t i = 0; i < c->table_count; i++)
+		if (strcmp(c->tables[i].schema->table, table) == 0)
+			return &c->tables[i];
+	return NULL;
+}
+
 void pq_cut_close(struct pq_cut *c)
 {
 	free_tables(c);

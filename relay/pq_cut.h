@@ -37,6 +37,10 @@ struct pq_cut {
 /* tables: comma list, "" all.  *no_such_table: the list names one that is not published. */
 cs_status pq_cut_open(const char *dsn, const char *role, const char *tables, struct pq_cut *out,
 		      bool *no_such_table, struct cs_error *err) CS_CHECKED;
+/* The same without a batch: cursor is "", and the tables are as they are now, held by nobody. */
+cs_status pq_cut_look(const char *dsn, const char *role, const char *tables, struct pq_cut *out,
+		      bool *no_such_table, struct cs_error *err) CS_CHECKED;
+const struct pq_table *pq_cut_find(const struct pq_cut *c, const char *table);
 void pq_cut_close(struct pq_cut *c);
 
 /* Fill err from a failed statement: primary message and SQLSTATE, no detail (it may hold data). */

@@ -1,4 +1,4 @@
-/* The two jobs that read the database, run in a process of their own (see job_orders.h). */
+/* The jobs that read the database, run in a process of their own (see job_orders.h). */
 #ifndef CLINIC_RELAY_PQ_JOBS_H
 #define CLINIC_RELAY_PQ_JOBS_H
 
@@ -6,12 +6,14 @@
 #include "status.h"
 
 /*
- * Both write their lines to standard output, all but the last.
+ * They write their lines to standard output, all but the last.
  * *no_such_table: the list of tables is wrong.
  */
 cs_status pq_snapshot_job(const struct job_orders *orders, uint64_t *bytes, bool *no_such_table,
 			  struct cs_error *err) CS_CHECKED;
 cs_status pq_digest_job(const struct job_orders *orders, bool *no_such_table,
 			struct cs_error *err) CS_CHECKED;
+cs_status pq_proof_job(const struct job_orders *orders, bool *no_such_table,
+		       struct cs_error *err) CS_CHECKED;
 
 #endif

@@ -22,6 +22,7 @@
 #include "pq_bell.h"
 #include "pq_link.h"
 #include "pq_reader.h"
+#include "pq_report.h"
 #include "ws_loop.h"
 
 #define HEARTBEAT_INTERVAL_MS 2000
@@ -37,6 +38,7 @@ static struct listener {
 	char self_channel[64];
 	uint64_t up_ms;
 	struct pq_bells bells; /* that came together with the one at hand */
+	bool requested;        /* ... and one of them told of a request */
 	bool deaf;             /* the log knows that notifications do not come */
 } listener;
 
@@ -142,7 +144,10 @@ static void on_notify(void *ctx, const char *payload, bool own)
 		return;
 	}
 	listener.status->doorbells++;
-	pq_bells_add(&listener.bells, pq_bell_batch(payload));
+	if (pq_bell_is_request(payload))
+		listener.requested = true;
+	else
+		pq_bells_add(&listener.bells, pq_bell_batch(payload));
 }
 
 static void on_notified(void *ctx)
@@ -151,6 +156,9 @@ static void on_notified(void *ctx)
 
 	(void)ctx;
 	memset(&listener.bells, 0, sizeof(listener.bells));
+	if (listener.requested)
+		pq_report_ring();
+	listener.requested = false;
 	pq_reader_ring(&bells);
 }
 

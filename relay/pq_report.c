@@ -2,9 +2,10 @@
  * Reports and upkeep; see pq_report.h.
  *
  * On a connection of its own, so that nothing here ever stands between a
- * doorbell and a device.  Three duties take turns, the most urgent first:
- * repair() what capture lost, relay_report(), prune() the log.  A duty that
- * fails is complained of once and tried again when its time comes.
+ * doorbell and a device.  Four duties take turns, the most urgent first: read
+ * requests for a sync, repair() what capture lost, relay_report(), prune() the
+ * log.  A duty that fails is complained of once and tried again when its time
+ * comes.
  */
 #include "pq_report.h"
 
@@ -19,6 +20,11 @@
 #include "pq_reader.h"
 #include "ws_loop.h"
 
+#define REQUESTS_INTERVAL_MS 1000
+/* However often the bell is rung. */
+#define REQUESTS_LEAST_INTERVAL_MS 50
+/* As many as clinic_sync.sync_requests() gives at once. */
+#define REQUESTS_AT_ONCE 1000
 #define REPAIR_INTERVAL_MS 1000
 #define PRUNE_INTERVAL_MS 10000
 
@@ -31,11 +37,13 @@ struct duty {
 	char complained[6]; /* SQLSTATE that the log knows about */
 };
 
-enum { DUTY_REPAIR, DUTY_REPORT, DUTY_PRUNE, DUTY_COUNT };
+enum { DUTY_REQUESTS, DUTY_REPAIR, DUTY_REPORT, DUTY_PRUNE, DUTY_COUNT };
 
 static struct reporter {
 	const struct config *config;
 	const char *relay_id;
+	const struct upstream_events *events;
+	void *ctx;
 	struct pq_link *link;
 	struct loop_timer timer;
 	struct duty duties[DUTY_COUNT];
@@ -43,7 +51,9 @@ static struct reporter {
 	char first_json[256]; /* before anybody said more */
 	char *relay_json;
 	char *devices_json;
-	void (*on_stopped)(void); /* not NULL: stopping */
+	int64_t newest_request;    /* id, 0: none */
+	uint64_t requests_read_ms; /* monotonic, when they were asked for last */
+	void (*on_stopped)(void);  /* not NULL: stopping */
 } reporter;
 
 static void next_duty(void *ctx);
@@ -51,6 +61,8 @@ static void say_goodbye(void);
 
 static uint32_t interval_ms(int duty)
 {
+	if (duty == DUTY_REQUESTS)
+		return REQUESTS_INTERVAL_MS;
 	if (duty == DUTY_REPAIR)
 		return REPAIR_INTERVAL_MS;
 	if (duty == DUTY_PRUNE)
@@ -95,23 +107,53 @@ static void log_outcome(struct duty *d, const struct pq_answer *answer)
 			    PQgetvalue(answer->result, 0, 0));
 }
 
+static const char *text_or_null(const PGresult *r, int row, int column)
+{
+	return PQgetisnull(r, row, column) ? NULL : PQgetvalue(r, row, column);
+}
+
+/* Whoever is told may stop us. */
+static void hand_up_requests(const PGresult *r)
+{
+	int rows = PQntuples(r);
+
+	for (int row = 0; row < rows && !reporter.on_stopped; row++) {
+		reporter.newest_request = strtoll(PQgetvalue(r, row, 0), NULL, 10);
+		if (reporter.events->on_sync_request)
+			reporter.events->on_sync_request(
+				reporter.ctx, reporter.newest_request, PQgetvalue(r, row, 1),
+				text_or_null(r, row, 2), text_or_null(r, row, 3));
+	}
+	if (rows >= REQUESTS_AT_ONCE)
+		reporter.duties[DUTY_REQUESTS].due_ms = clock_monotonic_ms();
+}
+
 static void on_done(void *ctx, const struct pq_answer *answer)
 {
 	(void)ctx;
 	log_outcome(reporter.current, answer);
-	if (reporter.on_stopped)
-		say_goodbye();
-	else
+	if (reporter.current == &reporter.duties[DUTY_REQUESTS] && answer->ok)
+		hand_up_requests(answer->result);
+	if (!reporter.on_stopped)
 		next_duty(NULL);
+	else if (!pq_link_is_busy(reporter.link))
+		say_goodbye();
 }
 
 static void begin(int duty)
 {
 	const char *params[] = {reporter.relay_json, reporter.devices_json};
 	const char *sql = "SELECT repaired FROM clinic_sync.repair()";
+	char after[24];
 	int param_count = 0;
 
-	if (duty == DUTY_REPORT) {
+	if (duty == DUTY_REQUESTS) {
+		snprintf(after, sizeof(after), "%lld", (long long)reporter.newest_request);
+		sql = "SELECT id, kind, tables, device FROM clinic_sync.sync_requests($1)";
+		params[0] = after;
+		param_count = 1;
+		reporter.requests_read_ms = clock_monotonic_ms();
+	} else if (duty == DUTY_REPORT) {
 		sql = "SELECT clinic_sync.relay_report($1::jsonb, $2::jsonb)";
 		param_count = 2;
 	} else if (duty == DUTY_PRUNE) {
@@ -189,14 +231,18 @@ static void on_down(void *ctx)
 
 static const struct pq_link_events link_events = {.on_up = on_up, .on_down = on_down};
 
-cs_status pq_report_start(const struct config *config, const char *relay_id, struct cs_error *err)
+cs_status pq_report_start(const struct config *config, const char *relay_id,
+			  const struct upstream_events *events, void *ctx, struct cs_error *err)
 {
 	memset(&reporter, 0, sizeof(reporter));
 	reporter.config = config;
 	reporter.relay_id = relay_id;
+	reporter.events = events;
+	reporter.ctx = ctx;
 	snprintf(reporter.first_json, sizeof(reporter.first_json),
 		 "{\"id\":\"%s\",\"version\":\"%s\",\"pid\":%ld}", relay_id, CLINIC_SYNC_VERSION,
 		 (long)getpid());
+	reporter.duties[DUTY_REQUESTS].name = "sync_requests()";
 	reporter.duties[DUTY_REPAIR].name = "repair()";
 	reporter.duties[DUTY_REPORT].name = "relay_report()";
 	reporter.duties[DUTY_PRUNE].name = "prune()";
@@ -205,6 +251,20 @@ cs_status pq_report_start(const struct config *config, const char *relay_id, str
 		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
 	pq_link_open(reporter.link);
 	return CS_OK;
+}
+
+void pq_report_ring(void)
+{
+	if (!reporter.link)
+		return;
+	reporter.duties[DUTY_REQUESTS].due_ms =
+		reporter.requests_read_ms + REQUESTS_LEAST_INTERVAL_MS;
+	next_duty(NULL);
+}
+
+int64_t pq_report_newest_request(void)
+{
+	return reporter.newest_request;
 }
 
 bool pq_report_set(const char *relay_json, const char *devices_json)

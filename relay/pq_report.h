@@ -1,11 +1,18 @@
-/* What a relay tells the database about itself, and the upkeep it does there. */
+/*
+ * What a relay tells the database about itself, the upkeep it does there, and the
+ * requests for a sync that it reads there.
+ */
 #ifndef CLINIC_RELAY_PQ_REPORT_H
 #define CLINIC_RELAY_PQ_REPORT_H
 
 #include "upstream.h"
 
 cs_status pq_report_start(const struct config *config, const char *relay_id,
+			  const struct upstream_events *events, void *ctx,
 			  struct cs_error *err) CS_CHECKED;
+/* Look for requests now, or soon: anybody can forge the bell. */
+void pq_report_ring(void);
+int64_t pq_report_newest_request(void);
 /* Take over copies of both texts; false: out of memory. */
 bool pq_report_set(const char *relay_json, const char *devices_json);
 /* What the next report will say; valid until the next pq_report_set(). */

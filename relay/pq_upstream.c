@@ -57,7 +57,7 @@ cs_status upstream_start(const struct config *config, const char *relay_id,
 	if (status == CS_OK)
 		status = pq_catchup_start(config, &upstream.status, err);
 	if (status == CS_OK)
-		status = pq_report_start(config, upstream.relay_id, err);
+		status = pq_report_start(config, upstream.relay_id, events, ctx, err);
 	if (status == CS_OK)
 		status = pq_reader_start(&owner, err);
 	if (status != CS_OK)
@@ -116,4 +116,9 @@ void upstream_get_status(struct upstream_status *out)
 bool upstream_report(const char *relay_json, const char *devices_json)
 {
 	return pq_report_set(relay_json, devices_json);
+}
+
+int64_t upstream_newest_sync_request(void)
+{
+	return pq_report_newest_request();
 }
