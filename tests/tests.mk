@@ -1,6 +1,6 @@
 # Tests: one part of `make check`, or some of its tests.
 #
-#   make check-sql      also: lint, isolation, unit, fuzz, e2e, consistency
+#   make check-sql      also: lint, isolation, unit, cross, fuzz, e2e, consistency
 #   make check-sql SQL_TESTS=tests/sql/publish.sql      also: ISOLATION_TESTS, UNIT_TESTS ...
 #   make soak           the consistency test: MINUTES=10, SEED=, NOTIFY_MODE=worker, commit, off or random
 #   make mutants        do the tests see the mistakes they exist for?
@@ -11,8 +11,9 @@
 # under a sanitizer (consistency, sizes, times) uses the first.
 
 include tests/tools/tools.mk
+include tests/tools/cross.mk
 
-CHECK_PARTS := lint sql isolation unit fuzz e2e consistency
+CHECK_PARTS := lint sql isolation unit cross fuzz e2e consistency
 CHECK_DIR = $(BUILD)/check
 FUZZ_SECONDS ?= 60
 MINUTES ?= 10
