@@ -7,11 +7,18 @@
  * SQLite checks UNIQUE at every step; then the frame starts again in the slow
  * form: every touched row is moved out into a temporary twin of its table
  * without unique indexes, changed there, and put back at the end.
+ *
+ * An app's own table has constraints that the server does not know.  A row
+ * that it refuses is parked (cache_park.c) and tried again at the end of the
+ * frame; so a swap needs no slow form there.
  */
 #include "cache_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define REASON_BYTES 256
 
 /* One change on its way into the file. */
 struct applying {
@@ -20,8 +27,13 @@ struct applying {
 	const struct wire_change *change;
 	bool slow;
 	bool *unique;
-	uint16_t *columns;                /* delivered columns in the order of data … */
-	const struct wire_value **values; /* … and their values */
+	bool parked;               /* the change is a parked row: columns may have come since */
+	const char *extra;         /* where the row's own columns of the app are; NULL: in main */
+	bool refused;              /* by a constraint of the app's table … */
+	char reason[REASON_BYTES]; /* … namely */
+	uint16_t *columns;         /* delivered columns in the order of data … */
+	const struct wire_value **values; /* … and their values … */
+	bool *exact;                      /* … which the column can hold or not */
 	size_t column_count;
 	struct cs_error *err;
 };
@@ -31,13 +43,34 @@ static cs_status diverged(struct applying *a, const char *what)
 	return cs_fail(a->err, CS_ERR_DIVERGED, "table %s: %s", a->t->schema->table, what);
 }
 
+/* Does the code say that the row does not suit the table? */
+static bool is_refusal(int rc)
+{
+	switch (rc) {
+	case SQLITE_CONSTRAINT_UNIQUE:
+	case SQLITE_CONSTRAINT_PRIMARYKEY:
+	case SQLITE_CONSTRAINT_ROWID:
+	case SQLITE_CONSTRAINT_CHECK:
+	case SQLITE_CONSTRAINT_NOTNULL:
+	case SQLITE_CONSTRAINT_DATATYPE:
+	case SQLITE_MISMATCH: /* an INTEGER PRIMARY KEY that is to hold a text */
+		return true;
+	default:
+		return false;
+	}
+}
+
 static cs_status step(struct applying *a, sqlite3_stmt *stmt, int *changed)
 {
 	int rc = store_step(stmt);
 	cs_status st = CS_OK;
 
-	if (rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY ||
-	    rc == SQLITE_CONSTRAINT_ROWID) {
+	if (a->t->adopted && is_refusal(rc)) {
+		/* names of columns and constraints, never values */
+		snprintf(a->reason, sizeof(a->reason), "%s", sqlite3_errmsg(a->c->db));
+		a->refused = true;
+	} else if (rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY ||
+		   rc == SQLITE_CONSTRAINT_ROWID) {
 		*a->unique = true;
 		st = CS_AGAIN;
 	} else if (rc != SQLITE_DONE) {
@@ -56,7 +89,7 @@ static cs_status run_by_key(struct applying *a, statement_kind kind, bool temp, 
 	cs_status st = statement_get(a->c, a->t, kind, temp, NULL, 0, &stmt, a->err);
 
 	if (st == CS_OK)
-		st = bind_key(stmt, 1, a->t->schema, &a->change->key, &a->c->scratch, a->err);
+		st = bind_key(stmt, 1, a->t, &a->change->key, &a->c->scratch, a->err);
 	return st == CS_OK ? step(a, stmt, changed) : st;
 }
 
@@ -99,11 +132,29 @@ static bool is_taken(const struct applying *a, int column)
 	return false;
 }
 
+static void take_column(struct applying *a, size_t position, const struct wire_value *value)
+{
+	a->columns[a->column_count] = (uint16_t)position;
+	a->values[a->column_count] = value;
+	a->column_count++;
+}
+
+/* Columns that came after the row was parked are empty in it, as in every other row. */
+static void take_absent(struct applying *a)
+{
+	static const struct wire_value null = {.form = WIRE_NULL};
+
+	for (size_t i = 0; i < a->t->schema->column_count; i++)
+		if (!a->t->local[i].missing && !is_taken(a, (int)i))
+			take_column(a, i, &null);
+}
+
 /* Take data apart; with_key: an insert, which must bring every column. */
 static cs_status take_columns(struct applying *a, bool with_key)
 {
 	const struct schema *s = a->t->schema;
 	const struct wire_object *data = &a->change->data;
+	size_t skipped = 0;
 	size_t at = 0;
 
 	if (!data->there)
@@ -113,6 +164,8 @@ static cs_status take_columns(struct applying *a, bool with_key)
 		const struct wire_field *field = &data->fields[i];
 		int found = find_column(s, field, at);
 
+		if (found < 0 && a->parked)
+			continue;
 		if (found < 0)
 			return diverged(a, "a change names a column that the cache does not know");
 		if (!with_key && s->columns[found].key_position >= 0)
@@ -122,11 +175,14 @@ static cs_status take_columns(struct applying *a, bool with_key)
 				       "table %s: a change names a column twice", s->table);
 		if ((size_t)found >= at)
 			at = (size_t)found + 1;
-		a->columns[a->column_count] = (uint16_t)found;
-		a->values[a->column_count] = &field->value;
-		a->column_count++;
+		if (a->t->local[found].missing)
+			skipped++;
+		else
+			take_column(a, (size_t)found, &field->value);
 	}
-	if (with_key && a->column_count != s->column_count)
+	if (a->parked)
+		take_absent(a);
+	else if (with_key && a->column_count + skipped != s->column_count)
 		return diverged(a, "a new row lacks a column");
 	return CS_OK;
 }
@@ -136,15 +192,12 @@ static cs_status bind_columns(struct applying *a, sqlite3_stmt *stmt, bool *all_
 {
 	*all_exact = true;
 	for (size_t i = 0; i < a->column_count; i++) {
-		bool exact;
-		cs_status st = bind_value(stmt, (int)i + 1, &a->t->schema->columns[a->columns[i]],
-					  a->values[i], &a->c->scratch, &exact, a->err);
+		cs_status st = bind_value(stmt, (int)i + 1, a->t, a->columns[i], a->values[i],
+					  &a->c->scratch, &a->exact[i], a->err);
 
 		if (st != CS_OK)
 			return st;
-		if (exact)
-			a->values[i] = NULL; /* nothing to keep */
-		*all_exact = *all_exact && exact;
+		*all_exact = *all_exact && a->exact[i];
 	}
 	return CS_OK;
 }
@@ -157,14 +210,14 @@ static cs_status keep_text(struct applying *a, const char *column, const struct 
 	return side_keep_exact(a->c, a->t, a->c->key.data, column, a->c->scratch.data, a->err);
 }
 
-/* After bind_columns(): what is left in values is not exact. */
+/* After bind_columns(). */
 static cs_status keep_exact(struct applying *a, bool forget_first)
 {
 	for (size_t i = 0; i < a->column_count; i++) {
 		const char *column = a->t->schema->columns[a->columns[i]].name;
 		cs_status st = CS_OK;
 
-		if (a->values[i])
+		if (!a->exact[i])
 			st = keep_text(a, column, a->values[i]);
 		else if (forget_first)
 			st = side_forget_exact(a->c, a->t, a->c->key.data, column, a->err);
@@ -174,21 +227,193 @@ static cs_status keep_exact(struct applying *a, bool forget_first)
 	return CS_OK;
 }
 
-static cs_status apply_row(struct applying *a)
+/* ---- rows that the app's table refuses --------------------------------------------------- */
+
+/* The row as the wire has it, with the columns that the file lacks. */
+static cs_status add_row_json(struct applying *a, struct dynbuf *out)
+{
+	const struct wire_object *data = &a->change->data;
+	const struct schema *s = a->t->schema;
+	bool any = false;
+
+	for (size_t i = 0; i < data->count; i++) {
+		const struct wire_field *field = &data->fields[i];
+		int at = find_column(s, field, i);
+
+		if (at < 0)
+			continue;
+		dynbuf_adds(out, any ? "," : "{");
+		any = true;
+		dynbuf_add_json(out, s->columns[at].name, strlen(s->columns[at].name));
+		dynbuf_adds(out, ":");
+		value_add_json(out, &s->columns[at],
+			       field->value.form == WIRE_NULL ? NULL : field->value.text,
+			       field->value.len);
+	}
+	if (!dynbuf_adds(out, "}"))
+		return cs_fail(a->err, CS_ERR_NOMEM, "out of memory");
+	return CS_OK;
+}
+
+/* Out of main, if it is there; what the app has in columns of its own into *kept. */
+static cs_status take_out(struct applying *a, char **kept)
+{
+	struct dynbuf main_table;
+	const char *from = a->extra;
+	bool fits;
+	cs_status st = key_fits(a->t, &a->change->key, &a->c->scratch, &fits, a->err);
+
+	*kept = NULL;
+	if (st != CS_OK || !fits)
+		return st;
+	dynbuf_init(&main_table, CACHE_SQL_BYTES_MOST);
+	if (!from) {
+		dynbuf_adds(&main_table, "main.");
+		schema_add_identifier(&main_table, a->t->schema->table);
+		from = main_table.data;
+	}
+	if (!from)
+		st = cs_fail(a->err, CS_ERR_NOMEM, "out of memory");
+	if (st == CS_OK && a->t->extra_names)
+		st = extra_read(a->c, a->t, from, &a->change->key, kept, a->err);
+	dynbuf_free(&main_table);
+	return st == CS_OK ? run_by_key(a, STATEMENT_DELETE, false, NULL) : st;
+}
+
+/* data: the row as the wire has it; NULL: as it stands in main. */
+static cs_status park(struct applying *a, const char *data)
+{
+	char *kept = NULL;
+	cs_status st = take_out(a, &kept);
+
+	if (st == CS_OK)
+		st = name_key(a);
+	if (st == CS_OK)
+		st = side_forget_row(a->c, a->t, a->c->key.data, a->err);
+	if (st == CS_OK)
+		st = parked_keep(a->c, a->t,
+				 &(struct parked_row){.key = a->c->key.data,
+						      .data = data,
+						      .reason = a->reason,
+						      .kept = kept},
+				 a->err);
+	free(kept);
+	return st;
+}
+
+static cs_status park_whole(struct applying *a)
+{
+	struct dynbuf data;
+	cs_status st;
+
+	dynbuf_init(&data, CACHE_MESSAGE_BYTES_MOST);
+	st = add_row_json(a, &data);
+	if (st == CS_OK)
+		st = park(a, data.data);
+	dynbuf_free(&data);
+	return st;
+}
+
+static cs_status read_main(struct applying *a, struct dynbuf *out)
+{
+	struct row_reader r;
+	bool found = false;
+	cs_status st = row_reader_open(&r, a->c->db, a->t,
+				       &(struct row_choice){.key = &a->change->key}, a->err);
+
+	if (st == CS_OK)
+		st = row_reader_next(&r, &found);
+	if (st == CS_OK && found)
+		st = row_reader_json(&r, out);
+	else if (st == CS_OK)
+		st = diverged(a, "a row went away while it was changed");
+	row_reader_close(&r);
+	return st;
+}
+
+/* An update was refused: the row as it was is parked, and the update is for that. */
+static cs_status park_updated(struct applying *a)
+{
+	struct dynbuf data;
+	bool found;
+	cs_status st;
+
+	dynbuf_init(&data, CACHE_MESSAGE_BYTES_MOST);
+	st = read_main(a, &data);
+	if (st == CS_OK)
+		st = park(a, data.data);
+	if (st == CS_OK)
+		st = parked_merge(a->c, a->t, a->c->key.data, &a->change->data, &found, a->err);
+	dynbuf_free(&data);
+	return st;
+}
+
+/* The change is for a row that is parked: its new end is another, so it is parked no more. */
+static cs_status unpark(struct applying *a, bool *found)
+{
+	cs_status st;
+
+	*found = false;
+	if (!a->t->has_parked || a->parked)
+		return CS_OK;
+	st = name_key(a);
+	return st == CS_OK ? parked_forget(a->c, a->t, a->c->key.data, found, a->err) : st;
+}
+
+/* ---- rows -------------------------------------------------------------------------------- */
+
+/* All columns bound and one step of the statement of that kind. */
+static cs_status write_columns(struct applying *a, statement_kind kind, bool *all_exact,
+			       int *changed)
 {
 	sqlite3_stmt *stmt;
+	cs_status st = statement_get(a->c, a->t, kind, a->slow, a->columns, a->column_count, &stmt,
+				     a->err);
+
+	if (st == CS_OK)
+		st = bind_columns(a, stmt, all_exact);
+	if (st == CS_OK && kind == STATEMENT_UPDATE)
+		st = bind_key(stmt, (int)a->column_count + 1, a->t, &a->change->key, &a->c->scratch,
+			      a->err);
+	return st == CS_OK ? step(a, stmt, changed) : st;
+}
+
+/*
+ * An app's table: no UPSERT, since its key may be another one than ours, or
+ * of a collation that takes two of our keys for one.
+ */
+static cs_status write_adopted(struct applying *a, bool *all_exact)
+{
+	int changed = 0;
+	bool fits;
+	cs_status st = key_fits(a->t, &a->change->key, &a->c->scratch, &fits, a->err);
+
+	if (st == CS_OK && !fits) {
+		snprintf(a->reason, sizeof(a->reason), "the key's column cannot hold the key");
+		a->refused = true;
+	}
+	if (st == CS_OK && !a->refused)
+		st = write_columns(a, STATEMENT_UPDATE, all_exact, &changed);
+	if (st == CS_OK && !a->refused && changed == 0)
+		st = write_columns(a, STATEMENT_INSERT, all_exact, NULL);
+	return st;
+}
+
+static cs_status apply_row(struct applying *a)
+{
 	bool all_exact = true;
+	bool was_parked;
 	cs_status st = take_columns(a, true);
 
 	if (st == CS_OK)
+		st = unpark(a, &was_parked);
+	if (st == CS_OK)
 		st = pull_row(a);
 	if (st == CS_OK)
-		st = statement_get(a->c, a->t, STATEMENT_UPSERT, a->slow, a->columns,
-				   a->column_count, &stmt, a->err);
-	if (st == CS_OK)
-		st = bind_columns(a, stmt, &all_exact);
-	if (st == CS_OK)
-		st = step(a, stmt, NULL);
+		st = a->t->adopted ? write_adopted(a, &all_exact)
+				   : write_columns(a, STATEMENT_UPSERT, &all_exact, NULL);
+	if (st == CS_OK && a->refused)
+		return a->parked ? CS_OK : park_whole(a);
 	if (st != CS_OK || (all_exact && !a->t->has_exact && !a->t->has_oversize))
 		return st;
 	st = name_key(a);
@@ -205,14 +430,13 @@ static cs_status must_be_oversize(struct applying *a)
 
 	if (st == CS_OK)
 		st = side_is_oversize(a->c, a->t, a->c->key.data, &oversize, a->err);
-	if (st == CS_OK && !oversize)
+	if (st == CS_OK && !oversize && !a->t->lenient)
 		return diverged(a, "a change is for a row that should be in the cache and is not");
 	return st;
 }
 
-static cs_status apply_update(struct applying *a)
+static cs_status update_row(struct applying *a)
 {
-	sqlite3_stmt *stmt;
 	bool all_exact = true;
 	int changed = 0;
 	cs_status st = take_columns(a, false);
@@ -221,15 +445,9 @@ static cs_status apply_update(struct applying *a)
 		st = pull_row(a);
 	if (st != CS_OK || a->column_count == 0)
 		return st;
-	st = statement_get(a->c, a->t, STATEMENT_UPDATE, a->slow, a->columns, a->column_count,
-			   &stmt, a->err);
-	if (st == CS_OK)
-		st = bind_columns(a, stmt, &all_exact);
-	if (st == CS_OK)
-		st = bind_key(stmt, (int)a->column_count + 1, a->t->schema, &a->change->key,
-			      &a->c->scratch, a->err);
-	if (st == CS_OK)
-		st = step(a, stmt, &changed);
+	st = write_columns(a, STATEMENT_UPDATE, &all_exact, &changed);
+	if (st == CS_OK && a->refused)
+		return park_updated(a);
 	if (st == CS_OK && changed == 0)
 		return must_be_oversize(a);
 	if (st != CS_OK || (all_exact && !a->t->has_exact))
@@ -238,12 +456,35 @@ static cs_status apply_update(struct applying *a)
 	return st == CS_OK ? keep_exact(a, true) : st;
 }
 
+static cs_status apply_update(struct applying *a)
+{
+	bool fits = true;
+	bool found = false;
+	cs_status st = CS_OK;
+
+	if (a->t->has_parked) {
+		st = name_key(a);
+		if (st == CS_OK && a->change->data.there)
+			st = parked_merge(a->c, a->t, a->c->key.data, &a->change->data, &found,
+					  a->err);
+	}
+	if (st == CS_OK && !found && a->t->key_converts)
+		st = key_fits(a->t, &a->change->key, &a->c->scratch, &fits, a->err);
+	if (st != CS_OK || found)
+		return st;
+	/* a key that the column cannot hold is nowhere but among the parked ones */
+	return fits ? update_row(a) : must_be_oversize(a);
+}
+
 /* Remove the row if it is there, and what the side tables say of it. */
 static cs_status remove_row(struct applying *a, int *changed)
 {
+	bool fits = true;
 	cs_status st = pull_row(a);
 
-	if (st == CS_OK)
+	if (st == CS_OK && a->t->key_converts)
+		st = key_fits(a->t, &a->change->key, &a->c->scratch, &fits, a->err);
+	if (st == CS_OK && fits)
 		st = run_by_key(a, STATEMENT_DELETE, a->slow, changed);
 	if (st != CS_OK || (!a->t->has_exact && !a->t->has_oversize))
 		return st;
@@ -260,27 +501,36 @@ static cs_status forget_row(struct applying *a)
 static cs_status apply_delete(struct applying *a)
 {
 	int changed = 0;
-	cs_status st = remove_row(a, &changed);
+	bool was_parked = false;
+	cs_status st = unpark(a, &was_parked);
 
-	if (st == CS_OK && changed == 0)
+	if (st == CS_OK && !was_parked)
+		st = remove_row(a, &changed);
+	if (st == CS_OK && !was_parked && changed == 0)
 		st = must_be_oversize(a);
 	return st == CS_OK ? forget_row(a) : st;
 }
 
 static cs_status apply_put(struct applying *a)
 {
+	bool was_parked;
 	cs_status st;
 
 	if (!a->change->data_is_null)
 		return apply_row(a);
-	st = remove_row(a, NULL);
+	st = unpark(a, &was_parked);
+	if (st == CS_OK)
+		st = remove_row(a, NULL);
 	return st == CS_OK ? forget_row(a) : st;
 }
 
 static cs_status apply_oversize(struct applying *a)
 {
-	cs_status st = remove_row(a, NULL);
+	bool was_parked;
+	cs_status st = unpark(a, &was_parked);
 
+	if (st == CS_OK)
+		st = remove_row(a, NULL);
 	if (st == CS_OK)
 		st = forget_row(a);
 	if (st == CS_OK)
@@ -305,6 +555,8 @@ static cs_status apply_truncate(struct applying *a)
 
 	if (st == CS_OK && a->t->moved)
 		st = empty_table(a, "temp");
+	if (st == CS_OK && a->t->has_parked)
+		st = parked_forget_table(a->c, a->t, a->err);
 	return st == CS_OK ? side_forget_table(a->c, a->t, a->err) : st;
 }
 
@@ -316,7 +568,8 @@ static cs_status apply_schema(struct applying *a)
 
 	if (st == CS_OK && strcmp(s->table, a->t->schema->table) != 0)
 		st = cs_fail(a->err, CS_ERR_PROTOCOL, "a schema change names another table");
-	if (st == CS_OK)
+	/* an app's table is its own: what it lacks is skipped */
+	if (st == CS_OK && !a->t->adopted)
 		st = table_add_columns(a->c->db, "main", s, a->err);
 	if (st == CS_OK && a->t->moved)
 		st = table_add_columns(a->c->db, "temp", s, a->err);
@@ -330,7 +583,8 @@ static cs_status apply_schema(struct applying *a)
 	statements_clear(a->c);
 	schema_free(a->t->schema);
 	a->t->schema = s;
-	a->t->indexes_due = true;
+	a->t->indexes_due = !a->t->adopted;
+	a->t->retry_all = a->t->has_parked;
 	return table_read_local(a->c->db, a->t, a->err);
 }
 
@@ -353,12 +607,14 @@ static cs_status run_operation(struct applying *a, cs_status (*apply)(struct app
 
 	a->columns = malloc(most * sizeof(*a->columns));
 	a->values = malloc(most * sizeof(a->values[0]));
-	if (a->columns && a->values)
+	a->exact = malloc(most * sizeof(*a->exact));
+	if (a->columns && a->values && a->exact)
 		st = apply(a);
 	else
 		st = cs_fail(a->err, CS_ERR_NOMEM, "out of memory");
 	free(a->columns);
 	free(a->values);
+	free(a->exact);
 	return st;
 }
 
@@ -381,6 +637,7 @@ cs_status apply_change(struct clinic_cache *c, const struct wire_change *change,
 		return cs_fail(err, CS_ERR_DIVERGED,
 			       "a change is for a table that is not in the cache");
 	a.t->touched = true;
+	a.slow = slow && !a.t->adopted;
 	for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++) {
 		if (!wire_is(operation->text, operation->len, operations[i].name))
 			continue;
@@ -391,4 +648,45 @@ cs_status apply_change(struct clinic_cache *c, const struct wire_change *change,
 	}
 	/* applying the rest without it would leave the cache at no batch at all */
 	return cs_fail(err, CS_ERR_PROTOCOL, "an operation is not recognized");
+}
+
+cs_status apply_loaded(struct clinic_cache *c, struct cached_table *t,
+		       const struct wire_change *change, const char *extra, struct cs_error *err)
+{
+	bool unique = false;
+	struct applying a = {
+		.c = c, .t = t, .change = change, .extra = extra, .unique = &unique, .err = err};
+	cs_status st = run_operation(&a, apply_row);
+
+	return st == CS_AGAIN ? diverged(&a, "a snapshot brings a unique value twice") : st;
+}
+
+/* ---- parked rows, once more --------------------------------------------------------------- */
+
+struct retry {
+	struct applying a;
+	const char *kept;
+};
+
+static cs_status retry_one(void *context, const struct wire_change *change, struct cs_error *err)
+{
+	struct retry *r = context;
+	cs_status st;
+
+	r->a.change = change;
+	st = run_operation(&r->a, apply_row);
+	if (st != CS_OK || r->a.refused || !r->kept)
+		return st;
+	return extra_write(r->a.c, r->a.t, NULL, &change->key, r->kept, err);
+}
+
+cs_status apply_parked(struct clinic_cache *c, struct cached_table *t, const char *message,
+		       size_t len, const char *kept, char *reason, size_t reason_bytes,
+		       struct cs_error *err)
+{
+	struct retry r = {.a = {.c = c, .t = t, .parked = true, .err = err}, .kept = kept};
+	cs_status st = changes_read(message, len, retry_one, &r, err);
+
+	snprintf(reason, reason_bytes, "%s", r.a.refused ? r.a.reason : "");
+	return st;
 }

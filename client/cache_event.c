@@ -21,6 +21,15 @@ void event_simple(struct clinic_cache *c, const char *type, const char *detail)
 			.type = type, .cursor = cursor_or_null(c), .detail = detail, .rows = -1});
 }
 
+void event_row(struct clinic_cache *c, const char *type, const char *table, const char *key)
+{
+	tell(c, &(struct clinic_cache_event){.type = type,
+					     .table = table,
+					     .key = key,
+					     .cursor = cursor_or_null(c),
+					     .rows = -1});
+}
+
 static void tell_refresh(struct clinic_cache *c, const char **tables, size_t count)
 {
 	if (count > 0)

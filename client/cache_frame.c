@@ -88,10 +88,7 @@ cs_status slow_move_table(struct clinic_cache *c, struct cached_table *t, struct
 	dynbuf_adds(sql, "CREATE TABLE temp.");
 	schema_add_identifier(sql, t->schema->table);
 	dynbuf_addf(sql, "(%s, PRIMARY KEY(", t->local_declarations);
-	for (size_t i = 0; i < t->schema->key_count; i++) {
-		dynbuf_adds(sql, i ? ", " : "");
-		schema_add_identifier(sql, t->schema->columns[t->schema->key[i]].name);
-	}
+	table_add_key_names(sql, t->schema);
 	if (!dynbuf_adds(sql, "))"))
 		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
 	t->moved = true;
@@ -152,6 +149,7 @@ static cs_status give_up(struct clinic_cache *c, cs_status st, struct cs_error *
 {
 	statements_clear(c);
 	store_rollback(c->db);
+	c->parked_now = false;
 	/* the first error is the one that counts */
 	if (cache_reload(c, err) != CS_OK)
 		cache_close_file(c);
@@ -166,6 +164,7 @@ static cs_status apply_slowly(struct clinic_cache *c, struct frame_source *sourc
 
 	statements_clear(c);
 	store_rollback(c->db);
+	c->parked_now = false;
 	st = cache_reload(c, err);
 	if (st == CS_OK)
 		st = begin(c, err);
@@ -204,6 +203,8 @@ cs_status frame_apply(struct clinic_cache *c, struct frame_source *source, const
 	if (st == CS_OK)
 		st = make_due_indexes(c, err);
 	if (st == CS_OK)
+		st = parked_retry(c, err);
+	if (st == CS_OK)
 		st = meta_move_cursor(c->db, from, to, time, err);
 	if (st == CS_OK)
 		st = commit(c, err);
@@ -211,6 +212,7 @@ cs_status frame_apply(struct clinic_cache *c, struct frame_source *source, const
 		return give_up(c, st, err);
 	strcpy(c->cursor, to);
 	event_frame(c, source);
+	parked_tell(c);
 	return CS_OK;
 }
 

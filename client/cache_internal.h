@@ -43,20 +43,44 @@
 
 /* ---- a synced table --------------------------------------------------------------------- */
 
+/* What SQLite makes of a value that goes into a column. */
+typedef enum {
+	AFFINITY_NONE,
+	AFFINITY_TEXT,
+	AFFINITY_NUMERIC, /* and INTEGER, which for what we bind is the same */
+	AFFINITY_REAL,
+} column_affinity;
+
+/* How the file's own table holds a delivered column. */
+struct local_column {
+	bool missing;   /* the table has none of that name, or one it computes itself: skipped */
+	bool converted; /* the column's affinity is not that of the class */
+	bool collated;  /* compares otherwise than byte by byte */
+	column_affinity affinity;
+};
+
 struct cached_table {
 	struct schema *schema;
+	struct local_column *local; /* by position in the schema */
 	char *fill_names;  /* `, "a"`: NOT NULL columns of the file that nobody delivers … */
 	char *fill_values; /* … and `, ''`: what a new row gets there */
 	char *local_names; /* every stored column of the file's table, `"a", "b"` */
 	char *local_declarations; /* the same with their types */
 	char *extra_names;        /* columns the server does not deliver; NULL: none */
-	bool has_exact;           /* may have rows in clinic_sync_exact */
-	bool has_oversize;        /* may have rows in clinic_sync_oversize */
-	bool indexes_due;         /* the schema changed in this frame */
-	bool moved;               /* slow form: the temporary twin exists */
-	bool touched;             /* the frame in hand changes it */
-	bool lenient; /* it is to be fetched anew: a row that is missing is no divergence */
-	bool adopted; /* the app's own: its schema stays as it is */
+	size_t missing;           /* how many delivered columns are */
+	bool converts;            /* some column is converted … */
+	bool key_converts;        /* … one of the key */
+	bool key_collates;        /* some column of the key is collated */
+	bool adopted;      /* the app's own: its schema stays, and what it refuses is parked */
+	bool lenient;      /* it is to be fetched anew: a row that is missing is no divergence */
+	bool has_exact;    /* may have rows in clinic_sync_exact */
+	bool has_oversize; /* may have rows in clinic_sync_oversize */
+	bool has_parked;   /* may have rows in clinic_cache_parked */
+	bool retry_all;    /* parked rows were not tried since the table was read */
+	char *retry_after; /* key of the parked row that was tried last; NULL: none */
+	bool indexes_due;  /* the schema changed in this frame */
+	bool moved;        /* slow form: the temporary twin exists */
+	bool touched;      /* the frame in hand changes it */
 };
 
 struct table_set {
@@ -68,6 +92,7 @@ struct table_set {
 
 typedef enum {
 	STATEMENT_UPSERT, /* delivered columns; on conflict of the key set them */
+	STATEMENT_INSERT, /* delivered columns of a row that is new */
 	STATEMENT_UPDATE, /* delivered columns, then the key */
 	STATEMENT_DELETE, /* the key */
 	STATEMENT_PULL,   /* the key; main row into its temporary twin */
@@ -179,6 +204,7 @@ struct clinic_cache {
 	struct dynbuf scratch; /* decoded blobs, printed numbers */
 	struct dynbuf sql;
 	struct dynbuf key;              /* text of the key in hand */
+	bool parked_now;                /* temp.clinic_cache_due has rows */
 	char cursor[CURSOR_TEXT_BYTES]; /* empty: none */
 	char device_id[65];
 
@@ -343,13 +369,19 @@ cs_status adopt_keep_orphans(struct clinic_cache *c, const struct schema *s,
 
 /* ---- tables: cache_table.c -------------------------------------------------------------- */
 
-/* Read clinic_sync_table; CS_ERR_DIVERGED if the file lacks a table or column it names. */
+/*
+ * Read clinic_sync_table; CS_ERR_DIVERGED if the file lacks a table that it
+ * names, or a column of its key, or (in a table of ours) any column.
+ */
 cs_status tables_load(sqlite3 *db, struct table_set *out, struct cs_error *err) CS_CHECKED;
 void tables_free(struct table_set *set);
 void table_free(struct cached_table *t);
 struct cached_table *tables_find(const struct table_set *set, const char *name, size_t len);
-/* Look at the file's own columns of the table again. */
+/* Look at the file's own columns of the table again; cache_local.c. */
 cs_status table_read_local(sqlite3 *db, struct cached_table *t, struct cs_error *err) CS_CHECKED;
+/* Names of delivered columns that the file lacks, `"a","b"` as JSON, appended to out; *any. */
+cs_status table_add_skipped(const struct cached_table *t, struct dynbuf *out, bool *any,
+			    struct cs_error *err) CS_CHECKED;
 /* Add the columns of schema that the table in main (or its twin in temp) lacks, empty. */
 cs_status table_add_columns(sqlite3 *db, const char *where, const struct schema *schema,
 			    struct cs_error *err) CS_CHECKED;
@@ -358,8 +390,14 @@ cs_status table_create_indexes(sqlite3 *db, const struct schema *schema,
 /* clinic_sync_table row of the schema; rows is what the snapshot had. */
 cs_status table_remember(sqlite3 *db, const struct schema *schema, int64_t rows,
 			 struct cs_error *err) CS_CHECKED;
+/* `"a", "b"` of the key. */
+void table_add_key_names(struct dynbuf *b, const struct schema *s);
 /* `"a" = ?N AND …` for the key, first parameter number given. */
-void table_add_key_condition(struct dynbuf *b, const struct schema *s, size_t first_parameter);
+void table_add_key_condition(struct dynbuf *b, const struct cached_table *t,
+			     size_t first_parameter);
+/* `left."a" = right."a" AND …` for the key of two tables. */
+void table_add_key_match(struct dynbuf *b, const struct cached_table *t, const char *left,
+			 const char *right);
 
 /* ---- statements: cache_statement.c ------------------------------------------------------ */
 
@@ -420,20 +458,6 @@ static inline bool wire_is(const char *text, size_t len, const char *word)
 {
 	return strncmp(word, text, len) == 0 && word[len] == '\0';
 }
-
-/* ---- values: cache_bind.c --------------------------------------------------------------- */
-
-/* Bind value; *exact false if the text must be kept beside it. The text must outlive the step. */
-cs_status bind_value(sqlite3_stmt *stmt, int parameter, const struct schema_column *column,
-		     const struct wire_value *value, struct dynbuf *scratch, bool *exact,
-		     struct cs_error *err) CS_CHECKED;
-/* Bind the key columns, from parameter on, and check that the object has just these. */
-cs_status bind_key(sqlite3_stmt *stmt, int parameter, const struct schema *s,
-		   const struct wire_object *key, struct dynbuf *scratch,
-		   struct cs_error *err) CS_CHECKED;
-/* The key object's text as the wire writes it. */
-cs_status key_text(const struct schema *s, const struct wire_object *key, struct dynbuf *out,
-		   struct cs_error *err) CS_CHECKED;
 
 /* ---- changes and frames: cache_apply.c, cache_side.c, cache_frame.c, cache_stage.c ------- */
 
@@ -571,6 +595,7 @@ bool repair_is_wanted(const struct clinic_cache *c, const char *table);
 /* ---- events, locks, session ------------------------------------------------------------- */
 
 void event_simple(struct clinic_cache *c, const char *type, const char *detail);
+void event_row(struct clinic_cache *c, const char *type, const char *table, const char *key);
 /* One event per change, then ui_refresh_requested; source is read once more. */
 void event_frame(struct clinic_cache *c, struct frame_source *source);
 /* table_sync_completed for each table, full_sync_completed, ui_refresh_requested. */
@@ -600,5 +625,7 @@ void session_want_fresh(struct clinic_cache *c, uint64_t now_ms);
 #define SESSION_BAD_TABLE                                                                          \
 	"the relay does not publish a table that was asked for; name only published ones, or all"
 void session_stop(struct clinic_cache *c, const char *why);
+
+#include "cache_rows.h"
 
 #endif

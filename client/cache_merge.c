@@ -170,94 +170,26 @@ static cs_status make_room(struct merge *m, const struct schema *s)
 		st = drop_indexes(m, old);
 	}
 	schema_free(old);
-	if (st == CS_OK)
-		st = there ? table_add_columns(m->db, "main", s, m->err) : create_table(m, s);
-	return st;
-}
-
-static void add_key_columns(struct dynbuf *b, const struct schema *s)
-{
-	for (size_t i = 0; i < s->key_count; i++) {
-		dynbuf_adds(b, i ? ", " : "");
-		schema_add_identifier(b, s->columns[s->key[i]].name);
-	}
-}
-
-/* What an app keeps in columns of its own in our table must survive its rows' replacement. */
-static cs_status keep_extra(struct merge *m, const struct cached_table *t)
-{
-	dynbuf_reset(&m->sql);
-	dynbuf_adds(&m->sql, "CREATE TABLE temp.clinic_sync_keep AS SELECT ");
-	add_key_columns(&m->sql, t->schema);
-	dynbuf_addf(&m->sql, ", %s FROM main.", t->extra_names);
-	schema_add_identifier(&m->sql, t->schema->table);
-	dynbuf_adds(&m->sql, "; CREATE INDEX temp.clinic_sync_keep_key ON clinic_sync_keep(");
-	add_key_columns(&m->sql, t->schema);
-	dynbuf_adds(&m->sql, ")");
-	return run(m);
-}
-
-static cs_status restore_extra(struct merge *m, const struct cached_table *t)
-{
-	dynbuf_reset(&m->sql);
-	dynbuf_adds(&m->sql, "UPDATE main.");
-	schema_add_identifier(&m->sql, t->schema->table);
-	dynbuf_addf(&m->sql, " AS t SET (%s) = (SELECT %s FROM temp.clinic_sync_keep AS k WHERE ",
-		    t->extra_names, t->extra_names);
-	for (int pass = 0; pass < 2; pass++) {
-		for (size_t i = 0; i < t->schema->key_count; i++) {
-			const char *name = t->schema->columns[t->schema->key[i]].name;
-
-			dynbuf_adds(&m->sql, i ? " AND k." : "k.");
-			schema_add_identifier(&m->sql, name);
-			dynbuf_adds(&m->sql, " = t.");
-			schema_add_identifier(&m->sql, name);
-		}
-		if (pass == 0)
-			dynbuf_adds(
-				&m->sql,
-				") WHERE EXISTS (SELECT 1 FROM temp.clinic_sync_keep AS k WHERE ");
-	}
-	dynbuf_adds(&m->sql, "); DROP TABLE temp.clinic_sync_keep");
-	return run(m);
-}
-
-static cs_status load_rows(struct merge *m, const struct cached_table *t)
-{
-	const struct schema *s = t->schema;
-	cs_status st = run_on(m, "DELETE FROM main.", s->table, "");
-
 	if (st != CS_OK)
 		return st;
-	dynbuf_reset(&m->sql);
-	dynbuf_adds(&m->sql, "INSERT INTO main.");
-	schema_add_identifier(&m->sql, s->table);
-	for (int pass = 0; pass < 2; pass++) {
-		dynbuf_adds(&m->sql, pass ? " SELECT " : "(");
-		for (size_t i = 0; i < s->column_count; i++) {
-			dynbuf_adds(&m->sql, i ? ", " : "");
-			schema_add_identifier(&m->sql, s->columns[i].name);
-		}
-		dynbuf_addf(&m->sql, "%s%s", pass ? t->fill_values : t->fill_names,
-			    pass ? " FROM snapshot." : ")");
-	}
-	schema_add_identifier(&m->sql, s->table);
-	return run(m);
+	if (!there)
+		return create_table(m, s);
+	/* an app's table is its own: what it lacks is skipped */
+	return names_have(m->adopted, m->adopted_count, s->table)
+		       ? CS_OK
+		       : table_add_columns(m->db, "main", s, m->err);
 }
 
 static cs_status merge_table(struct merge *m, struct cached_table *t)
 {
 	cs_status st = make_room(m, t->schema);
 
+	t->adopted = names_have(m->adopted, m->adopted_count, t->schema->table);
 	if (st == CS_OK)
 		st = table_read_local(m->db, t, m->err);
-	if (st == CS_OK && t->extra_names)
-		st = keep_extra(m, t);
 	if (st == CS_OK)
-		st = load_rows(m, t);
-	if (st == CS_OK && t->extra_names)
-		st = restore_extra(m, t);
-	if (st == CS_OK && !names_have(m->adopted, m->adopted_count, t->schema->table))
+		st = rows_load(m->c, t, "snapshot", m->err);
+	if (st == CS_OK && !t->adopted)
 		st = table_create_indexes(m->db, t->schema, m->err);
 	return st;
 }
@@ -317,12 +249,13 @@ static cs_status copy_side_tables(struct merge *m)
 			  "DELETE FROM main.clinic_sync_table;"
 			  "INSERT INTO main.clinic_sync_table(name, schema, rows)"
 			  " SELECT name, schema, rows FROM snapshot.clinic_sync_table;"
-			  "DELETE FROM main.clinic_sync_exact;"
-			  "INSERT INTO main.clinic_sync_exact(\"table\", key, column, value)"
-			  " SELECT \"table\", key, column, value FROM snapshot.clinic_sync_exact;"
-			  "DELETE FROM main.clinic_sync_oversize;"
-			  "INSERT INTO main.clinic_sync_oversize(\"table\", key)"
-			  " SELECT \"table\", key FROM snapshot.clinic_sync_oversize;"
+			  /* what the side tables had of a table that is published no more */
+			  "DELETE FROM main.clinic_sync_exact WHERE \"table\" NOT IN"
+			  " (SELECT name FROM main.clinic_sync_table);"
+			  "DELETE FROM main.clinic_sync_oversize WHERE \"table\" NOT IN"
+			  " (SELECT name FROM main.clinic_sync_table);"
+			  "DELETE FROM main.clinic_cache_parked WHERE \"table\" NOT IN"
+			  " (SELECT name FROM main.clinic_sync_table);"
 			  "DELETE FROM main.clinic_sync_meta"
 			  " WHERE key IN ('format', 'cursor', 'created_at', 'last_frame_at',"
 			  " 'fresh_wanted');"

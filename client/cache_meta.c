@@ -17,7 +17,10 @@ cs_status meta_create(sqlite3 *db, struct cs_error *err)
 			  "\"table\" TEXT, key TEXT, column TEXT, value TEXT,"
 			  " PRIMARY KEY(\"table\", key, column));"
 			  "CREATE TABLE IF NOT EXISTS main.clinic_sync_oversize("
-			  "\"table\" TEXT, key TEXT, PRIMARY KEY(\"table\", key))",
+			  "\"table\" TEXT, key TEXT, PRIMARY KEY(\"table\", key));"
+			  "CREATE TABLE IF NOT EXISTS main.clinic_cache_parked("
+			  "\"table\" TEXT, key TEXT, data TEXT, reason TEXT, parked_at TEXT,"
+			  " kept TEXT, PRIMARY KEY(\"table\", key))",
 			  err);
 }
 

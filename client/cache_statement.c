@@ -36,26 +36,31 @@ static void add_table(struct dynbuf *b, const struct cached_table *t, bool temp)
 	schema_add_identifier(b, t->schema->table);
 }
 
+/* OR ABORT: an app's constraint may say REPLACE or IGNORE, and other rows would go unseen. */
+static void add_insert(struct dynbuf *b, const struct cached_table *t, bool temp,
+		       const uint16_t *columns, size_t column_count)
+{
+	dynbuf_adds(b, "INSERT OR ABORT INTO ");
+	add_table(b, t, temp);
+	for (size_t i = 0; i < column_count; i++) {
+		dynbuf_adds(b, i ? ", " : "(");
+		schema_add_identifier(b, t->schema->columns[columns[i]].name);
+	}
+	dynbuf_adds(b, t->fill_names);
+	for (size_t i = 0; i < column_count; i++)
+		dynbuf_addf(b, "%s?%zu", i ? ", " : ") VALUES(", i + 1);
+	dynbuf_addf(b, "%s)", t->fill_values);
+}
+
 static void add_upsert(struct dynbuf *b, const struct cached_table *t, bool temp,
 		       const uint16_t *columns, size_t column_count)
 {
 	const struct schema *s = t->schema;
 	bool set_any = false;
 
-	dynbuf_adds(b, "INSERT INTO ");
-	add_table(b, t, temp);
-	for (size_t i = 0; i < column_count; i++) {
-		dynbuf_adds(b, i ? ", " : "(");
-		schema_add_identifier(b, s->columns[columns[i]].name);
-	}
-	dynbuf_adds(b, t->fill_names);
-	for (size_t i = 0; i < column_count; i++)
-		dynbuf_addf(b, "%s?%zu", i ? ", " : ") VALUES(", i + 1);
-	dynbuf_addf(b, "%s) ON CONFLICT(", t->fill_values);
-	for (size_t i = 0; i < s->key_count; i++) {
-		dynbuf_adds(b, i ? ", " : "");
-		schema_add_identifier(b, s->columns[s->key[i]].name);
-	}
+	add_insert(b, t, temp, columns, column_count);
+	dynbuf_adds(b, " ON CONFLICT(");
+	table_add_key_names(b, s);
 	dynbuf_adds(b, ") DO ");
 	for (size_t i = 0; i < column_count; i++) {
 		const struct schema_column *column = &s->columns[columns[i]];
@@ -79,8 +84,11 @@ static void add_sql(struct dynbuf *b, const struct cached_table *t, statement_ki
 	case STATEMENT_UPSERT:
 		add_upsert(b, t, temp, columns, column_count);
 		return;
+	case STATEMENT_INSERT:
+		add_insert(b, t, temp, columns, column_count);
+		return;
 	case STATEMENT_UPDATE:
-		dynbuf_adds(b, "UPDATE ");
+		dynbuf_adds(b, "UPDATE OR ABORT ");
 		add_table(b, t, temp);
 		for (size_t i = 0; i < column_count; i++) {
 			dynbuf_adds(b, i ? ", " : " SET ");
@@ -100,7 +108,7 @@ static void add_sql(struct dynbuf *b, const struct cached_table *t, statement_ki
 		break;
 	}
 	dynbuf_adds(b, " WHERE ");
-	table_add_key_condition(b, t->schema, column_count + 1);
+	table_add_key_condition(b, t, column_count + 1);
 }
 
 static struct statement *least_used(struct clinic_cache *c)

@@ -12,6 +12,8 @@ void table_free(struct cached_table *t)
 	if (!t)
 		return;
 	schema_free(t->schema);
+	free(t->local);
+	free(t->retry_after);
 	free(t->fill_names);
 	free(t->fill_values);
 	free(t->local_names);
@@ -37,128 +39,53 @@ struct cached_table *tables_find(const struct table_set *set, const char *name, 
 	return NULL;
 }
 
-void table_add_key_condition(struct dynbuf *b, const struct schema *s, size_t first_parameter)
+void table_add_key_names(struct dynbuf *b, const struct schema *s)
 {
+	for (size_t i = 0; i < s->key_count; i++) {
+		dynbuf_adds(b, i ? ", " : "");
+		schema_add_identifier(b, s->columns[s->key[i]].name);
+	}
+}
+
+/* A collated column finds its row by its index, and byte by byte that it is the right one. */
+void table_add_key_condition(struct dynbuf *b, const struct cached_table *t, size_t first_parameter)
+{
+	const struct schema *s = t->schema;
+
 	for (size_t i = 0; i < s->key_count; i++) {
 		dynbuf_adds(b, i ? " AND " : "");
 		schema_add_identifier(b, s->columns[s->key[i]].name);
 		dynbuf_addf(b, " = ?%zu", first_parameter + i);
+		if (!t->local[s->key[i]].collated)
+			continue;
+		dynbuf_adds(b, " AND ");
+		schema_add_identifier(b, s->columns[s->key[i]].name);
+		dynbuf_addf(b, " = ?%zu COLLATE BINARY", first_parameter + i);
 	}
 }
 
-/* What table_read_local() gathers on its way over the file's columns. */
-struct local_columns {
-	struct dynbuf names, declarations, extra, fill_names, fill_values;
-	size_t delivered;
-};
-
-static void add_to_list(struct dynbuf *b, const char *name)
+static void add_match(struct dynbuf *b, const char *name, const char *left, const char *right)
 {
-	if (b->len)
-		dynbuf_adds(b, ", ");
+	dynbuf_addf(b, "%s.", left);
+	schema_add_identifier(b, name);
+	dynbuf_addf(b, " = %s.", right);
 	schema_add_identifier(b, name);
 }
 
-/* What a column that nobody delivers gets in a new row, if it must have something. */
-static const char *fill_of(const char *type)
+void table_add_key_match(struct dynbuf *b, const struct cached_table *t, const char *left,
+			 const char *right)
 {
-	static const char *const numeric[] = {"%INT%", "%REAL%", "%FLOA%", "%DOUB%",
-					      "%NUM%", "%DEC%",  "%BOOL%"};
+	const struct schema *s = t->schema;
 
-	for (size_t i = 0; i < sizeof(numeric) / sizeof(numeric[0]); i++)
-		if (sqlite3_strlike(numeric[i], type, 0) == 0)
-			return "0";
-	return "''";
-}
-
-static void add_local_column(struct local_columns *l, const struct schema *schema,
-			     sqlite3_stmt *stmt)
-{
-	const char *name = (const char *)sqlite3_column_text(stmt, 1);
-	const char *type = (const char *)sqlite3_column_text(stmt, 2);
-	const char *dflt = (const char *)sqlite3_column_text(stmt, 4);
-	bool must_have = sqlite3_column_int(stmt, 3) && !dflt;
-
-	add_to_list(&l->names, name);
-	add_to_list(&l->declarations, name);
-	/* only the affinity matters to the twin; INTEGER bare, so that a key stays the rowid */
-	if (type && platform_same_name(type, "INTEGER")) {
-		dynbuf_adds(&l->declarations, " INTEGER");
-	} else if (type && type[0]) {
-		dynbuf_adds(&l->declarations, " ");
-		schema_add_identifier(&l->declarations, type);
+	for (size_t i = 0; i < s->key_count; i++) {
+		dynbuf_adds(b, i ? " AND " : "");
+		add_match(b, s->columns[s->key[i]].name, left, right);
+		if (!t->local[s->key[i]].collated)
+			continue;
+		dynbuf_adds(b, " AND ");
+		add_match(b, s->columns[s->key[i]].name, left, right);
+		dynbuf_adds(b, " COLLATE BINARY");
 	}
-	if (dflt)
-		dynbuf_addf(&l->declarations, " DEFAULT (%s)", dflt);
-	if (schema_find(schema, name) >= 0) {
-		l->delivered++;
-		return;
-	}
-	add_to_list(&l->extra, name);
-	if (!must_have)
-		return;
-	dynbuf_adds(&l->fill_names, ", ");
-	schema_add_identifier(&l->fill_names, name);
-	dynbuf_addf(&l->fill_values, ", %s", fill_of(type ? type : ""));
-}
-
-static cs_status replace_text(char **slot, struct dynbuf *text, bool null_if_empty,
-			      struct cs_error *err)
-{
-	free(*slot);
-	*slot = NULL;
-	if (text->failed)
-		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
-	if (text->len == 0 && null_if_empty)
-		return CS_OK;
-	*slot = strdup(text->len ? text->data : "");
-	return *slot ? CS_OK : cs_fail(err, CS_ERR_NOMEM, "out of memory");
-}
-
-static cs_status keep_local(struct cached_table *t, struct local_columns *l, struct cs_error *err)
-{
-	cs_status st = replace_text(&t->local_names, &l->names, false, err);
-
-	if (st == CS_OK)
-		st = replace_text(&t->local_declarations, &l->declarations, false, err);
-	if (st == CS_OK)
-		st = replace_text(&t->extra_names, &l->extra, true, err);
-	if (st == CS_OK)
-		st = replace_text(&t->fill_names, &l->fill_names, false, err);
-	if (st == CS_OK)
-		st = replace_text(&t->fill_values, &l->fill_values, false, err);
-	return st;
-}
-
-cs_status table_read_local(sqlite3 *db, struct cached_table *t, struct cs_error *err)
-{
-	struct local_columns l = {.delivered = 0};
-	struct dynbuf *lists[] = {&l.names, &l.declarations, &l.extra, &l.fill_names,
-				  &l.fill_values};
-	sqlite3_stmt *stmt;
-	cs_status st;
-	int rc;
-
-	st = store_prepare(db, "SELECT * FROM pragma_table_info(?1, 'main')", &stmt, err);
-	if (st != CS_OK)
-		return st;
-	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
-		dynbuf_init(lists[i], CACHE_SQL_BYTES_MOST);
-	sqlite3_bind_text(stmt, 1, t->schema->table, -1, SQLITE_STATIC);
-	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
-		add_local_column(&l, t->schema, stmt);
-	if (rc != SQLITE_DONE)
-		st = store_fail(db, "read a table's columns", err);
-	else if (l.delivered != t->schema->column_count)
-		st = cs_fail(err, CS_ERR_DIVERGED,
-			     "table %s is not in the file as the server knows it",
-			     t->schema->table);
-	else
-		st = keep_local(t, &l, err);
-	sqlite3_finalize(stmt);
-	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
-		dynbuf_free(lists[i]);
-	return st;
 }
 
 static cs_status has_side_rows(sqlite3 *db, const char *side, const char *table, bool *out,
@@ -175,8 +102,14 @@ static cs_status has_side_rows(sqlite3 *db, const char *side, const char *table,
 	return st;
 }
 
-static cs_status load_one(sqlite3 *db, sqlite3_stmt *stmt, struct cached_table *t,
-			  struct cs_error *err)
+/* The adopted tables of a file; none where it does not say. */
+struct adopted {
+	char **names;
+	size_t count;
+};
+
+static cs_status load_one(sqlite3 *db, sqlite3_stmt *stmt, const struct adopted *adopted,
+			  struct cached_table *t, struct cs_error *err)
 {
 	const char *json = (const char *)sqlite3_column_text(stmt, 1);
 	struct cs_error why = {0};
@@ -185,8 +118,15 @@ static cs_status load_one(sqlite3 *db, sqlite3_stmt *stmt, struct cached_table *
 
 	if (st == CS_ERR_PROTOCOL)
 		return cs_fail(err, CS_ERR_DIVERGED, "clinic_sync_table is damaged: %s", why.text);
-	if (st == CS_OK)
+	if (st == CS_OK) {
+		t->adopted = names_have(adopted->names, adopted->count, t->schema->table);
 		st = table_read_local(db, t, err);
+	}
+	if (st == CS_OK && t->adopted && store_table_exists(db, "main", "clinic_cache_parked"))
+		st = has_side_rows(db, "clinic_cache_parked", t->schema->table, &t->has_parked,
+				   err);
+	/* whatever refused them may be gone since */
+	t->retry_all = t->has_parked;
 	if (st == CS_OK)
 		st = has_side_rows(db, "clinic_sync_exact", t->schema->table, &t->has_exact, err);
 	if (st == CS_OK)
@@ -195,18 +135,14 @@ static cs_status load_one(sqlite3 *db, sqlite3_stmt *stmt, struct cached_table *
 	return st;
 }
 
-cs_status tables_load(sqlite3 *db, struct table_set *out, struct cs_error *err)
+static cs_status load_all(sqlite3 *db, const struct adopted *adopted, struct table_set *out,
+			  struct cs_error *err)
 {
 	sqlite3_stmt *stmt;
-	cs_status st;
+	cs_status st = store_prepare(
+		db, "SELECT name, schema FROM main.clinic_sync_table ORDER BY name", &stmt, err);
 	int rc = SQLITE_DONE;
 
-	out->count = 0;
-	out->items = calloc(CACHE_TABLES_MOST, sizeof(struct cached_table *));
-	if (!out->items)
-		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
-	st = store_prepare(db, "SELECT name, schema FROM main.clinic_sync_table ORDER BY name",
-			   &stmt, err);
 	while (st == CS_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
 		if (out->count == CACHE_TABLES_MOST) {
 			st = cs_fail(err, CS_ERR_STORE, "the file has too many synced tables");
@@ -214,13 +150,29 @@ cs_status tables_load(sqlite3 *db, struct table_set *out, struct cs_error *err)
 		}
 		out->items[out->count] = calloc(1, sizeof(struct cached_table));
 		if (out->items[out->count])
-			st = load_one(db, stmt, out->items[out->count++], err);
+			st = load_one(db, stmt, adopted, out->items[out->count++], err);
 		else
 			st = cs_fail(err, CS_ERR_NOMEM, "out of memory");
 	}
 	if (st == CS_OK && rc != SQLITE_DONE)
 		st = store_fail(db, "read clinic_sync_table", err);
 	sqlite3_finalize(stmt);
+	return st;
+}
+
+cs_status tables_load(sqlite3 *db, struct table_set *out, struct cs_error *err)
+{
+	struct adopted adopted = {0};
+	cs_status st;
+
+	out->count = 0;
+	out->items = calloc(CACHE_TABLES_MOST, sizeof(struct cached_table *));
+	if (!out->items)
+		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	st = meta_get_names(db, "adopted", &adopted.names, &adopted.count, err);
+	if (st == CS_OK)
+		st = load_all(db, &adopted, out, err);
+	names_free(adopted.names, adopted.count);
 	if (st != CS_OK)
 		tables_free(out);
 	return st;

@@ -81,6 +81,8 @@ CLINIC_CACHE_API const char *clinic_cache_status_name(clinic_cache_status status
  *   sync_now_completed     a manual sync has ended well (rows: tables that had to be put right)
  *   row_parked             the file refuses a row of the server (table, key); it waits beside
  *   sync_error             detail says what; sync goes on or stops by status
+ *   row_parked             the app's own table refuses a row (table, key); it waits in
+ *                          clinic_cache_parked until the table takes it
  *   connected, disconnected
  */
 struct clinic_cache_event {
