@@ -67,6 +67,9 @@ static cs_status parse_client_info(const json_t *message, struct in_client_info 
 	if (st == CS_OK)
 		st = copy_text(message, "access_code", false, out->access_code,
 			       sizeof(out->access_code), err);
+	out->sync_request = -1;
+	if (st == CS_OK)
+		st = in_parse_number(message, "sync_request", INT64_MAX, &out->sync_request, err);
 	return st;
 }
 
@@ -75,47 +78,78 @@ static int by_bytes(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static void drop_duplicates(struct in_request_sync *r)
+static void drop_duplicates(char **names, size_t *count)
 {
 	size_t kept = 0;
 
-	qsort(r->tables, r->table_count, sizeof(*r->tables), by_bytes);
-	for (size_t i = 0; i < r->table_count; i++) {
-		if (kept && strcmp(r->tables[kept - 1], r->tables[i]) == 0)
-			free(r->tables[i]);
+	qsort(names, *count, sizeof(*names), by_bytes);
+	for (size_t i = 0; i < *count; i++) {
+		if (kept && strcmp(names[kept - 1], names[i]) == 0)
+			free(names[i]);
 		else
-			r->tables[kept++] = r->tables[i];
+			names[kept++] = names[i];
 	}
-	r->table_count = kept;
+	*count = kept;
 }
 
-static cs_status parse_tables(const json_t *tables, struct in_request_sync *out,
-			      struct cs_error *err)
+bool in_is_table_name(const json_t *name)
 {
-	size_t count;
+	return json_string_length(name) && json_string_length(name) <= TABLE_NAME_MOST_BYTES;
+}
+
+cs_status in_parse_tables(const json_t *tables, char ***names, size_t *count, struct cs_error *err)
+{
+	size_t most;
 
 	if (!tables || json_is_null(tables))
 		return CS_OK;
-	count = json_array_size(tables);
-	if (!json_is_array(tables) || count == 0 || count > TABLES_MOST)
+	most = json_array_size(tables);
+	if (!json_is_array(tables) || most == 0 || most > TABLES_MOST)
 		return cs_fail(err, CS_ERR_PROTOCOL,
 			       "key \"tables\" is neither null nor a list of 1 to %d names",
 			       TABLES_MOST);
-	out->tables = calloc(count, sizeof(*out->tables));
-	if (!out->tables)
+	*names = calloc(most, sizeof(**names));
+	if (!*names)
 		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
-	for (; out->table_count < count; out->table_count++) {
-		const json_t *name = json_array_get(tables, out->table_count);
+	for (; *count < most; ++*count) {
+		const json_t *name = json_array_get(tables, *count);
 
-		if (!json_is_string(name) || !json_string_length(name) ||
-		    json_string_length(name) > TABLE_NAME_MOST_BYTES)
+		if (!in_is_table_name(name))
 			return cs_fail(err, CS_ERR_PROTOCOL,
 				       "key \"tables\" holds something that is not a table's name");
-		out->tables[out->table_count] = strdup(json_string_value(name));
-		if (!out->tables[out->table_count])
+		(*names)[*count] = strdup(json_string_value(name));
+		if (!(*names)[*count])
 			return cs_fail(err, CS_ERR_NOMEM, "out of memory");
 	}
-	drop_duplicates(out);
+	drop_duplicates(*names, count);
+	return CS_OK;
+}
+
+cs_status in_parse_number(const json_t *message, const char *key, int64_t most, int64_t *out,
+			  struct cs_error *err)
+{
+	const json_t *value = json_object_get(message, key);
+
+	if (!value || json_is_null(value))
+		return CS_OK;
+	if (!json_is_integer(value) || json_integer_value(value) < 0 ||
+	    json_integer_value(value) > most)
+		return cs_fail(err, CS_ERR_PROTOCOL, "key \"%s\" is not a whole number in range",
+			       key);
+	*out = json_integer_value(value);
+	return CS_OK;
+}
+
+cs_status in_parse_cursor(const json_t *message, const char *key, bool required, struct cursor *out,
+			  struct cs_error *err)
+{
+	const json_t *value = json_object_get(message, key);
+
+	if (!required && (!value || json_is_null(value)))
+		return CS_OK;
+	if (!json_is_string(value) ||
+	    !cursor_parse(json_string_value(value), json_string_length(value), out))
+		return cs_fail(err, CS_ERR_PROTOCOL, "key \"%s\" is not a cursor", key);
 	return CS_OK;
 }
 
@@ -134,7 +168,34 @@ static cs_status parse_request_sync(const json_t *message, struct in_request_syn
 		out->cursor_state = IN_CURSOR_GOOD;
 	else
 		out->cursor_state = IN_CURSOR_BAD;
-	return parse_tables(json_object_get(message, "tables"), out, err);
+	return in_parse_tables(json_object_get(message, "tables"), &out->tables, &out->table_count,
+			       err);
+}
+
+static cs_status parse_request_table_sync(const json_t *message, struct in_request_table_sync *out,
+					  struct cs_error *err)
+{
+	const json_t *table = json_object_get(message, "table");
+
+	if (!in_is_table_name(table))
+		return cs_fail(err, CS_ERR_PROTOCOL, "key \"table\" is not a table's name");
+	out->table = strdup(json_string_value(table));
+	if (!out->table)
+		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	return in_parse_number(message, "id", INT64_MAX, &out->id, err);
+}
+
+static cs_status parse_request_full_sync(const json_t *message, struct in_request_full_sync *out,
+					 struct cs_error *err)
+{
+	cs_status st = in_parse_cursor(message, "min", false, &out->min, err);
+
+	if (st == CS_OK)
+		st = in_parse_number(message, "id", INT64_MAX, &out->id, err);
+	if (st != CS_OK)
+		return st;
+	return in_parse_tables(json_object_get(message, "tables"), &out->tables, &out->table_count,
+			       err);
 }
 
 static cs_status parse_message(const json_t *message, struct in_message *out, struct cs_error *err)
@@ -152,6 +213,18 @@ static cs_status parse_message(const json_t *message, struct in_message *out, st
 	if (strcmp(type, "request_sync") == 0) {
 		out->type = IN_REQUEST_SYNC;
 		return parse_request_sync(message, &out->request_sync, err);
+	}
+	if (strcmp(type, "request_digest") == 0) {
+		out->type = IN_REQUEST_DIGEST;
+		return in_parse_digest(message, &out->request_digest, err);
+	}
+	if (strcmp(type, "request_table_sync") == 0) {
+		out->type = IN_REQUEST_TABLE_SYNC;
+		return parse_request_table_sync(message, &out->request_table_sync, err);
+	}
+	if (strcmp(type, "request_full_sync") == 0) {
+		out->type = IN_REQUEST_FULL_SYNC;
+		return parse_request_full_sync(message, &out->request_full_sync, err);
 	}
 	return cs_fail(err, CS_ERR_PROTOCOL, "no such type of message");
 }
@@ -172,17 +245,26 @@ cs_status protocol_in_parse(const char *text, size_t len, struct in_message *out
 	return st;
 }
 
+void in_names_free(char ***names, size_t *count)
+{
+	for (size_t i = 0; i < *count; i++)
+		free((*names)[i]);
+	free(*names);
+	*names = NULL;
+	*count = 0;
+}
+
 void in_request_free(struct in_request_sync *r)
 {
-	for (size_t i = 0; i < r->table_count; i++)
-		free(r->tables[i]);
-	free(r->tables);
-	r->tables = NULL;
-	r->table_count = 0;
+	in_names_free(&r->tables, &r->table_count);
 }
 
 void in_message_free(struct in_message *m)
 {
 	in_request_free(&m->request_sync);
+	in_digest_free(&m->request_digest);
+	free(m->request_table_sync.table);
+	m->request_table_sync.table = NULL;
+	in_names_free(&m->request_full_sync.tables, &m->request_full_sync.table_count);
 	explicit_bzero(m->client_info.access_code, sizeof(m->client_info.access_code));
 }
