@@ -31,7 +31,8 @@ struct device *device_new(struct device_env *env, bool authorized, uint64_t now_
 	d->messages_at_ms = now_ms;
 	d->queue_end = &d->queue;
 	clock_utc_text(d->connected_at);
-	device_say(d, out_connected(env->config, env->reconnect_spread_ms, env->sync_request));
+	device_say(d, out_connected(env->config, env->reconnect_spread_ms,
+				    sync_requests_newest(env->requests)));
 	return d;
 }
 
@@ -164,6 +165,8 @@ static void take_client_info(struct device *d, struct in_client_info *info)
 		return;
 	}
 	d->known = true;
+	d->sync_request = info->sync_request >= 0 ? info->sync_request
+						  : sync_requests_newest(d->env->requests);
 	d->state = DEVICE_WAIT_REQUEST;
 	log_info("device \"%s\" connected (%s)", d->info.device_id,
 		 log_quote(d->info.name, name, sizeof(name)));
@@ -186,6 +189,7 @@ void device_leave_group(struct device *d, uint64_t now_ms)
 {
 	if (!d->group)
 		return;
+	device_drop_asks(d);
 	if (d->group->walk.next == d)
 		d->group->walk.next = d->group_next;
 	if (d->group_prev)
@@ -293,8 +297,10 @@ void device_receive(struct device *d, const char *text, size_t len, uint64_t now
 	}
 	if (m.type == IN_CLIENT_INFO)
 		take_client_info(d, &m.client_info);
-	else
+	else if (m.type == IN_REQUEST_SYNC)
 		take_request_sync(d, &m.request_sync, now_ms);
+	else
+		device_take_ask(d, &m);
 	in_message_free(&m);
 }
 
@@ -316,6 +322,7 @@ void device_free(struct device *d, uint64_t now_ms)
 	device_halt(d);
 	leave_line(d);
 	device_leave_group(d, now_ms);
+	table_streams_leave(d->env->streams, d);
 	forget_request(d);
 	drop_control(d);
 	free(d->info.block);

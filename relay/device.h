@@ -21,8 +21,11 @@
 #include <stdint.h>
 
 #include "config.h"
+#include "digest_round.h"
 #include "feed.h"
 #include "protocol_in.h"
+#include "sync_request.h"
+#include "table_stream.h"
 
 typedef enum {
 	DEVICE_WAIT_CLIENT_INFO,
@@ -75,7 +78,10 @@ struct device_env {
 	bool (*database_level)(void *ctx, uint64_t round);
 	void *ctx;
 	uint32_t reconnect_spread_ms; /* told to who connects now */
-	int64_t sync_request;         /* ... and the newest request from SQL; 0: none */
+	/* NULL in tests that need none: then nobody ever hears of them. */
+	struct digest_rounds *digests;
+	struct table_streams *streams;
+	struct sync_requests *requests;
 };
 
 /* Messages of the relay's own that may wait for one socket. */
@@ -90,6 +96,15 @@ struct entry_link {
 struct device_info {
 	const char *device_id, *name, *app_version;
 	char *block;
+};
+
+/* What a device says it holds, for the view clinic_sync.devices. */
+struct device_holdings {
+	bool said;
+	uint64_t rows, repairs, parked;
+	char answered_at[CLOCK_TEXT_BYTES]; /* when it was given its last whole answer; "" not yet
+					     */
+	char proven_at[CLOCK_TEXT_BYTES];   /* ... one that proved all it asked for; "" never */
 };
 
 struct device {
@@ -129,6 +144,12 @@ struct device {
 	uint64_t queue_bytes;
 	struct feed_entry *current; /* being sent; its next message: */
 	size_t current_message;
+
+	struct digest_ask asks[2];    /* what it wants proved: the next slices, whole tables */
+	struct table_stream *stream;  /* tables on their way to it; NULL: none */
+	bool after_you;               /* what it was given last lets the other devices go first */
+	int64_t sync_request;         /* the last request from SQL it was told */
+	struct device_holdings holds; /* as it said when it last asked for a proof */
 
 	int close_code;         /* not 0: close when the control messages are sent */
 	const char *close_text; /* lives as long as the process */
@@ -197,6 +218,19 @@ void device_halt(struct device *d);
 void device_look_for_proof(struct device *d, uint64_t now_ms);
 /* Leave the group, if any. */
 void device_leave_group(struct device *d, uint64_t now_ms);
+
+/* ---- proofs and tables sent again (device_ask.c) ------------------------------------ */
+
+void device_take_ask(struct device *d, struct in_message *m);
+/* It asks for nothing any more but whole tables beside the feed (full syncs). */
+void device_drop_asks(struct device *d);
+/* Was everything up to this batch given to the socket? */
+bool device_was_given(const struct device *d, const struct cursor *at);
+/* It was given the last of a proof's answers. */
+void device_proof_given(struct device *d);
+/* What may be said between two entries of the feed, and what when nothing else waits. */
+struct frame *device_next_answer(struct device *d);
+struct frame *device_next_piece(struct device *d);
 
 /* ---- for status ---------------------------------------------------------------- */
 

@@ -267,13 +267,23 @@ struct frame *device_next(struct device *d, uint64_t now_ms)
 {
 	struct frame *f = next_control(d);
 
+	d->after_you = false;
 	if (f)
 		return f;
 	if (d->close_code)
 		return NULL;
+	f = device_next_answer(d);
+	if (f)
+		return f;
 	if (d->current || take_next(d, now_ms))
 		return next_of_current(d);
-	return next_control(d); /* what looking for an entry gave rise to */
+	/* what looking for an entry gave rise to; it may be at the feed's end now */
+	f = next_control(d);
+	if (!f && !d->close_code)
+		f = device_next_answer(d);
+	if (!f && !d->close_code)
+		f = device_next_piece(d);
+	return f;
 }
 
 /* ---- from the feed -------------------------------------------------------------------- */

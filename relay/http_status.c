@@ -62,12 +62,13 @@ void http_readyz(struct http_exchange *x)
 static void set_gauges(struct relay *r)
 {
 	struct upstream_status up;
-	uint64_t live = 0, behind = 0;
+	uint64_t live = 0, behind = 0, parked = 0;
 
 	upstream_get_status(&up);
 	for (const struct device *d = r->devices; d; d = d->next) {
 		live += d->state == DEVICE_LIVE;
 		behind += device_behind(d);
+		parked += d->holds.parked;
 	}
 	metric_set(METRIC_DEVICES, r->device_count);
 	metric_set(METRIC_DEVICES_LIVE, live);
@@ -77,6 +78,9 @@ static void set_gauges(struct relay *r)
 	metric_set(METRIC_RING_BYTES, feed_memory(r->feed));
 	metric_set(METRIC_SPOOL_BYTES, feed_spooled(r->feed));
 	metric_set(METRIC_CATCH_UPS, up.catch_ups);
+	metric_set(METRIC_TABLE_STREAMS, table_streams_active(r->env.streams));
+	metric_set(METRIC_TABLE_STREAMS_IN_LINE, table_streams_in_line(r->env.streams));
+	metric_set(METRIC_ROWS_PARKED, parked);
 	metric_set(METRIC_DATABASE_CONNECTED, up.connected);
 	metric_set(METRIC_PROVEN_AGE_MS, age_ms(up.proven_ms));
 	metric_set(METRIC_BATCH, (uint64_t)up.cursor.batch);

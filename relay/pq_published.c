@@ -118,6 +118,13 @@ bool published_has(const char *table)
 	return false;
 }
 
+bool published_names(char *const **names, size_t *count)
+{
+	*names = published.names;
+	*count = published.count;
+	return published.names != NULL;
+}
+
 void published_ask(void)
 {
 	if (published.asked)

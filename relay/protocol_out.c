@@ -7,7 +7,7 @@
 
 #define OUT_MOST_BYTES (1024 * 1024) /* a list of a thousand long table names */
 
-static struct frame *finish(struct dynbuf *b)
+struct frame *out_message(struct dynbuf *b)
 {
 	struct frame *f;
 
@@ -47,7 +47,7 @@ struct frame *out_connected(const struct config *config, uint32_t reconnect_spre
 		    (long long)config->max_frame_bytes, config->ping_interval_s,
 		    config->dead_after_s, config->client_info_timeout_s, reconnect_spread_ms,
 		    config->sync_interval_s, (long long)sync_request);
-	return finish(&b);
+	return out_message(&b);
 }
 
 struct frame *out_ready(const struct cursor *cursor, char *const *tables, size_t table_count)
@@ -65,7 +65,7 @@ struct frame *out_ready(const struct cursor *cursor, char *const *tables, size_t
 		dynbuf_add_json(&b, tables[i], strlen(tables[i]));
 	}
 	dynbuf_adds(&b, tables ? "]}" : "}");
-	return finish(&b);
+	return out_message(&b);
 }
 
 struct frame *out_resync_required(const char *reason, const struct cursor *at, const char *tables)
@@ -78,7 +78,7 @@ struct frame *out_resync_required(const char *reason, const struct cursor *at, c
 	dynbuf_adds(&b, ",\"tables\":");
 	dynbuf_adds(&b, tables ? tables : "null");
 	dynbuf_adds(&b, "}");
-	return finish(&b);
+	return out_message(&b);
 }
 
 struct frame *out_lagged(uint64_t behind_bytes)
@@ -88,16 +88,37 @@ struct frame *out_lagged(uint64_t behind_bytes)
 	dynbuf_init(&b, OUT_MOST_BYTES);
 	dynbuf_addf(&b, "{\"type\":\"lagged\",\"behind_bytes\":%llu}",
 		    (unsigned long long)behind_bytes);
-	return finish(&b);
+	return out_message(&b);
 }
 
 struct frame *out_error(const char *code, const char *message)
+{
+	return out_table_error(code, message, NULL);
+}
+
+struct frame *out_table_error(const char *code, const char *message, const char *table)
 {
 	struct dynbuf b;
 
 	dynbuf_init(&b, OUT_MOST_BYTES);
 	dynbuf_addf(&b, "{\"type\":\"error\",\"code\":\"%s\",\"message\":", code);
 	dynbuf_add_json(&b, message, strlen(message));
+	if (table) {
+		dynbuf_adds(&b, ",\"table\":");
+		dynbuf_add_json(&b, table, strlen(table));
+	}
 	dynbuf_adds(&b, "}");
-	return finish(&b);
+	return out_message(&b);
+}
+
+struct frame *out_digest_failed(uint64_t id, const char *scope)
+{
+	struct dynbuf b;
+
+	dynbuf_init(&b, OUT_MOST_BYTES);
+	dynbuf_addf(&b,
+		    "{\"type\":\"digest\",\"id\":%llu,\"scope\":\"%s\",\"failed\":true,"
+		    "\"last\":true}",
+		    (unsigned long long)id, scope);
+	return out_message(&b);
 }

@@ -22,5 +22,11 @@ struct frame *out_ready(const struct cursor *cursor, char *const *tables, size_t
 struct frame *out_resync_required(const char *reason, const struct cursor *at, const char *tables);
 struct frame *out_lagged(uint64_t behind_bytes);
 struct frame *out_error(const char *code, const char *message);
+/* About one table; NULL: as above. */
+struct frame *out_table_error(const char *code, const char *message, const char *table);
+/* id 0: it could not even begin. */
+struct frame *out_digest_failed(uint64_t id, const char *scope);
+/* The message that b holds, which is empty afterwards. */
+struct frame *out_message(struct dynbuf *b);
 
 #endif

@@ -18,6 +18,8 @@ cs_status published_start(const struct config *config, void (*on_fresh)(void *ct
 			  struct cs_error *err) CS_CHECKED;
 void published_stop(void);
 bool published_has(const char *table);
+/* All of them, until published_forget() or the next answer.  False: not known, ask. */
+bool published_names(char *const **names, size_t *count);
 /* Ask; on_fresh follows, sooner or later. */
 void published_ask(void);
 /* What is known may be wrong from now on. */

@@ -20,6 +20,7 @@
 #include "metrics.h"
 #include "protocol_out.h"
 #include "published.h"
+#include "relay_asks.h"
 #include "relay_report.h"
 #include "relay_state.h"
 #include "upstream.h"
@@ -123,6 +124,7 @@ static void on_published(void *ctx)
 				unknown = d->request.tables[i];
 		device_tables_checked(d, unknown, clock_monotonic_ms());
 	}
+	digest_rounds_turn(r->env.digests);
 }
 
 static void on_admission_turn(void *ctx)
@@ -281,6 +283,7 @@ static void on_batch_abandoned(void *ctx)
 static void on_poll_end(void *ctx)
 {
 	feed_poll_end(((struct relay *)ctx)->feed, clock_monotonic_ms());
+	relay_asks_look(ctx);
 }
 
 static void on_level(void *ctx)
@@ -312,6 +315,7 @@ static void on_state(void *ctx, bool connected)
 		else
 			device_database_gone(d);
 	}
+	relay_asks_database(r);
 }
 
 static void on_history_lost(void *ctx, const char *reason)
@@ -329,6 +333,13 @@ static void on_history_lost(void *ctx, const char *reason)
 	for (struct device *d = r->devices; d; d = d->next)
 		if (d->group)
 			device_resync(d, reason, NULL, NULL, clock_monotonic_ms());
+	relay_asks_database(r);
+}
+
+static void on_sync_request(void *ctx, int64_t id, const char *kind, const char *tables_json,
+			    const char *device)
+{
+	relay_asks_requested(ctx, id, kind, tables_json, device);
 }
 
 static const struct upstream_events upstream_events = {
@@ -341,6 +352,7 @@ static const struct upstream_events upstream_events = {
 	.on_level = on_level,
 	.on_state = on_state,
 	.on_history_lost = on_history_lost,
+	.on_sync_request = on_sync_request,
 };
 
 /* ---- time -------------------------------------------------------------------------------- */
@@ -357,6 +369,7 @@ static void on_tick(void *ctx)
 		device_tick(d, now_ms);
 		session_tick(d->session, now_ms);
 	}
+	relay_asks_tick(r);
 	/* for a view that is brought up to date every report_interval_s, twice as often will do */
 	if (now_ms >= r->report_at_ms) {
 		r->report_at_ms = now_ms + (uint64_t)r->config->report_interval_s * 500;
@@ -465,6 +478,9 @@ static cs_status start(struct relay *r, struct cs_error *err)
 		return st;
 	loop_on_signal(on_signal, r);
 	job_init(r->config);
+	st = relay_asks_start(r, err);
+	if (st != CS_OK)
+		return st;
 	st = ws_server_start(r, err);
 	if (st == CS_OK)
 		st = published_start(r->config, on_published, r, err);
@@ -481,6 +497,7 @@ static void tear_down(struct relay *r)
 		relay_device_close(r, r->devices);
 	catch_ups_free(r->catch_ups);
 	published_stop();
+	relay_asks_stop(r);
 	job_close();
 	feed_free(r->feed);
 	loop_close();

@@ -34,6 +34,17 @@ static void add_cursor(struct dynbuf *b, const struct cursor *c)
 		dynbuf_adds(b, "\"cursor\":null,");
 }
 
+/* As it said when it last asked for a proof; before that nothing is known. */
+static void add_holdings(struct dynbuf *b, const struct device_holdings *h)
+{
+	if (!h->said)
+		return;
+	dynbuf_addf(b, "\"rows\":%" PRIu64 ",\"repairs\":%" PRIu64 ",\"parked\":%" PRIu64 ",",
+		    h->rows, h->repairs, h->parked);
+	if (h->proven_at[0])
+		add_text(b, "proven_at", h->proven_at);
+}
+
 static void add_device(struct dynbuf *b, const struct device *d)
 {
 	dynbuf_adds(b, b->len > 1 ? ",{" : "{");
@@ -43,6 +54,7 @@ static void add_device(struct dynbuf *b, const struct device *d)
 	add_text(b, "connected_at", d->connected_at);
 	add_text(b, "state", device_state_name(d->state));
 	add_cursor(b, &d->cursor);
+	add_holdings(b, &d->holds);
 	dynbuf_addf(b, "\"connected\":true,\"queue_bytes\":%" PRIu64 "}", device_behind(d));
 }
 

@@ -24,6 +24,10 @@ struct relay {
 	struct loop_timer admission_turn;
 	struct catch_ups *catch_ups;
 	struct device_env env;
+	struct digest_env digest_env;
+	struct loop_timer digest_turn;
+	struct table_streams_env streams_env;
+	struct loop_timer stream_turn;
 	struct device *devices;
 	size_t device_count;
 	size_t device_count_most; /* since the start */

@@ -93,6 +93,8 @@ static bool pump(struct session *s)
 			return false;
 		s->choked = lws_partial_buffered(s->wsi);
 		budget -= len < budget ? len : budget;
+		if (s->device->after_you && !s->out.frame)
+			budget = 0;
 	}
 	s->waiting = s->choked || !budget;
 	/* here one look is cheap: if it is full, its becoming writeable is a sign of life */
