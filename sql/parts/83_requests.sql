@@ -34,6 +34,11 @@ AS $$
 DECLARE
 	new_id bigint;
 BEGIN
+	IF current_setting('transaction_isolation') <> 'read committed' THEN
+		RAISE EXCEPTION USING ERRCODE = 'active_sql_transaction',
+			MESSAGE = 'a sync is requested in a transaction in READ COMMITTED',
+			DETAIL = 'With an older snapshot the request could get an id that relays have passed already.';
+	END IF;
 	IF device IS NOT NULL AND NOT EXISTS (SELECT FROM clinic_sync.device d WHERE d.id = device) THEN
 		RAISE EXCEPTION USING ERRCODE = 'undefined_object',
 			MESSAGE = 'no such device is known',

@@ -15,6 +15,7 @@ use ClinicTest::Rows qw(parents_sql insert_sql);
 my $clinic = ClinicTest->new(patients => 5);
 my $dbh = $clinic->dbh;
 $dbh->do(parents_sql());
+$dbh->do("ALTER DATABASE clinic SET track_functions = 'all'");
 my $relay = $clinic->relay(option => {poll_interval_ms => 60_000})->wait_ready;
 my $device = $clinic->device('a');
 wait_for('first sync', sub { $device->value('SELECT count(*) FROM payments') });
@@ -67,6 +68,21 @@ my $stranger = $clinic->cluster->connect(user => 'stranger');
 $stranger->do("NOTIFY clinic_sync, '{\"event\":\"forged $_\"}'") for 1 .. 300;
 pay($dbh);
 arrives('a commit after 300 forged notifications', 5);
+
+# Nor do bells that tell of a request: no round, and a look at the requests now and then.
+sub looks {
+	return ($dbh->selectrow_array(q(SELECT coalesce(pg_stat_get_function_calls('clinic_sync.sync_requests(bigint)'::regprocedure), 0))))[0];
+}
+
+my ($rounds, $looks, $since) = (metric('rounds_total'), looks(), now());
+my $rung = metric('doorbells_total') + 2000;
+$stranger->do("NOTIFY clinic_sync, '{\"event\":\"sync_requested\"}'") for 1 .. 2000;
+wait_for('all bells', sub { metric('doorbells_total') >= $rung });
+# statistics follow once a second
+wait_for('what the bells cost', sub { looks() >= $looks + 2 });
+my $cost = looks() - $looks;
+cmp_ok($cost, '<=', 21 * (now() - $since) + 3, "2000 forged requests: $cost looks, at most one in 50 ms");
+cmp_ok(metric('rounds_total'), '<=', $rounds + 1, 'and no round');
 
 # Somebody else cuts the batch and names it. Nobody vouches for it: the relay proves it first.
 sub metric {

@@ -17,7 +17,8 @@ SELECT clinic_sync.publish('ended');
 SELECT clinic_sync.unpublish('ended');
 SELECT clinic_sync.publish('"Odd ""schema"."Odd ""table"', 'billing_change_immediate', '{secret}');
 SELECT clinic_sync.publish('parent');
-SELECT clinic_sync.relay_report('{"id":"r"}', '[{"id":"device 1"}]');
+SELECT clinic_sync.relay_report('{"id":"r"}', '[{"id":"device 1","repairs":3}]');
+SELECT clinic_sync.request_sync(NULL, 'device 1') AS request \gset
 SELECT clinic_sync.new_segment() AS segment \gset
 INSERT INTO "Odd ""schema"."Odd ""table" VALUES (1, 'canary', 7);
 INSERT INTO parent VALUES (1, 'a'), (100, 'b');
@@ -29,7 +30,7 @@ SELECT hash AS hash FROM clinic_sync.table_digest('parent') \gset
 CREATE DATABASE test_dump_restored TEMPLATE template0;
 \set dump `d=$(mktemp) && pg_dump -f "$d" test_dump_restore && psql -XAtq -v ON_ERROR_STOP=1 -f "$d" test_dump_restored 2>&1 | grep -v '^$'; grep -c canary "$d"; grep -c 'COPY clinic_sync.change_log' "$d"; rm "$d"`
 \c test_dump_restored
-SELECT plan(16);
+SELECT plan(18);
 
 SELECT is((regexp_split_to_array(:'dump', '\s+'))[array_upper(regexp_split_to_array(:'dump', '\s+'), 1) - 1:], '{1,0}', 'the dump restores without an error, with data and without the log');
 SELECT is((SELECT string_agg(format('%s %s %s %s %s', p.id, p.relation, p.event, p.excluded, p.schema_version), ';' ORDER BY p.id) FROM clinic_sync.publication p),
@@ -38,6 +39,8 @@ SELECT is((SELECT leaves FROM clinic_sync.publication WHERE relation = 'parent':
 SELECT is((SELECT count(*) FROM clinic_sync.tables WHERE captured), 2::bigint, 'both tables are captured');
 SELECT is((SELECT count(*) FROM clinic_sync.batch), 0::bigint, 'no batches');
 SELECT is((SELECT string_agg(id, '') FROM clinic_sync.device), 'device 1', 'devices are known');
+SELECT is((SELECT repairs FROM clinic_sync.device), 3::bigint, 'with what they reported');
+SELECT ok(NOT EXISTS (SELECT FROM clinic_sync.sync_request) AND clinic_sync.request_sync() > :request, 'requests for a sync are not, and no id comes twice');
 SELECT is((SELECT string_agg(role, '') FROM clinic_sync.relay_role), 'test_dump_relay', 'relay roles, too');
 SELECT ok(has_function_privilege('test_dump_relay', 'clinic_sync.feed(text, int)', 'EXECUTE')
 	AND has_table_privilege('test_dump_relay', 'clinic_sync.batch_lock', 'UPDATE')

@@ -39,6 +39,16 @@ static void what_names_none(void **state)
 		assert_int_equal(pq_bell_batch(payloads[i]), 0);
 }
 
+static void a_bell_may_tell_of_a_request(void **state)
+{
+	(void)state;
+	assert_true(pq_bell_is_request("{\"event\":\"sync_requested\"}"));
+	assert_false(pq_bell_is_request(""));
+	assert_false(pq_bell_is_request("{\"event\":\"sync_requested\",\"batch\":17}"));
+	assert_false(pq_bell_is_request(
+		"{\"event\":\"sync_requested\",\"tables\":{\"payments\":{\"insert\":1}}}"));
+}
+
 static void bells_that_wait_are_one(void **state)
 {
 	struct pq_bells b = {0};
@@ -97,6 +107,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_bell_may_name_a_batch),
 		cmocka_unit_test(what_names_none),
+		cmocka_unit_test(a_bell_may_tell_of_a_request),
 		cmocka_unit_test(bells_that_wait_are_one),
 		cmocka_unit_test(the_past_fills_half_a_ring),
 		cmocka_unit_test(one_change_larger_than_the_ring_ends_it),
