@@ -283,8 +283,10 @@ static cs_status merge_all(struct merge *m)
 		st = snapshot_sign(m->c, m->db, m->err);
 	if (st == CS_OK)
 		st = store_exec(m->db, "COMMIT", m->err);
-	if (st != CS_OK)
+	if (st != CS_OK) {
 		store_rollback(m->db);
+		m->c->parked_now = false;
+	}
 	return st;
 }
 
@@ -318,5 +320,7 @@ cs_status merge_snapshot(struct clinic_cache *c, const char *path, struct cs_err
 	st = cache_reload(c, err);
 	if (st == CS_OK)
 		st = meta_get(c->db, "main", "cursor", c->cursor, sizeof(c->cursor), err);
+	if (st == CS_OK)
+		parked_tell(c);
 	return st;
 }
