@@ -227,8 +227,7 @@ static bool add_value(struct row_hash *hash, const json_t *value)
 	char number[32];
 
 	if (json_is_integer(value)) {
-		snprintf(number, sizeof(number), "%" JSON_INTEGER_FORMAT,
-			 json_integer_value(value));
+		snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(value));
 		return row_hash_add(hash, number, strlen(number));
 	}
 	if (json_is_boolean(value))
