@@ -35,6 +35,7 @@ struct option {
 static const struct option options[] = {
 	{"access_code_file", TEXT(access_code_file), "", 0, 0, false},
 	{"admit_most", OPTION_INT, AT(admit_most), 0, "100", 1, 100000, false},
+	{"allow_origins", TEXT(allow_origins), "", 0, 0, false},
 	{"allow_plaintext", OPTION_BOOL, AT(allow_plaintext), 0, "no", 0, 0, true},
 	{"catch_up_connections", OPTION_INT, AT(catch_up_connections), 0, "2", 1, 8, true},
 	{"client_info_timeout_s", OPTION_INT, AT(client_info_timeout_s), 0, "10", 1, 300, false},

@@ -42,6 +42,7 @@ struct config {
 	/* devices */
 	char access_code_file[CONFIG_PATH_BYTES];
 	char access_code[CONFIG_SECRET_BYTES]; /* content of access_code_file */
+	char allow_origins[CONFIG_PATH_BYTES]; /* comma list, see origins.h; "" none */
 	char listen_address[CONFIG_NAME_BYTES];
 	int port; /* 0: any */
 	bool allow_plaintext;

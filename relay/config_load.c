@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "config_file.h"
+#include "origins.h"
 #include "upstream.h"
 
 #define CONFIG_MOST_BYTES (1024 * 1024)
@@ -54,6 +55,8 @@ cs_status config_validate(const struct config *c, struct cs_error *err)
 		return cs_fail(err, CS_ERR_CONFIG,
 			       "\"ring_bytes\" and \"device_queue_bytes\" must not be less than "
 			       "\"max_frame_bytes\"");
+	if (origins_check(c->allow_origins, err) != CS_OK)
+		return CS_ERR_CONFIG;
 	return check_address(c, err);
 }
 

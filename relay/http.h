@@ -17,23 +17,29 @@
 
 struct relay;
 
-typedef enum { HTTP_GET, HTTP_HEAD, HTTP_OTHER } http_method;
+typedef enum { HTTP_GET, HTTP_HEAD, HTTP_OPTIONS, HTTP_OTHER } http_method;
 typedef enum { BODY_MORE, BODY_WAIT, BODY_END, BODY_FAILED } body_result;
 
-#define HTTP_HEADERS_MOST 6
+#define HTTP_HEADERS_MOST 12
+/* Written into a 503 that the client had better ask again after. */
+#define HTTP_RETRY_AFTER_S "2"
 
 struct http_exchange {
 	/* the request */
 	struct relay *relay;
 	http_method method;
-	char path[64];
+	char path[512];
+	const char *rest;  /* of the path, where the route is its beginning; else "" */
 	char tables[4096]; /* of the query; "" absent */
+	char skip[4096];
 	char min[80];
 	bool rows;
 	bool query_holds_secret;
 	bool authorized;
 	char range[64];
 	char if_range[128];
+	char accept[256];
+	char origin[256];
 
 	/* the answer */
 	bool answered;
@@ -42,7 +48,7 @@ struct http_exchange {
 	int64_t content_length; /* -1: unknown, the end of the connection ends it */
 	struct {
 		const char *name; /* with the colon, lower case */
-		char value[128];
+		char value[288];
 	} headers[HTTP_HEADERS_MOST];
 	size_t header_count;
 	/* Put up to size bytes into out, set *len (0 with BODY_WAIT). NULL: text below. */
@@ -70,13 +76,27 @@ void http_answer_text(struct http_exchange *x, unsigned status, const char *cont
 void http_add_header(struct http_exchange *x, const char *name, const char *fmt, ...)
 	CS_PRINTF(3, 4);
 
-/* The handlers (http_status.c, http_download.c, http_digest.c). */
+/* The same for what may go better soon: 503 with Retry-After. */
+void http_answer_busy(struct http_exchange *x, const char *line);
+
+/* The handlers (http_status.c, http_download.c, http_rows.c, http_changes.c, http_digest.c). */
 void http_status(struct http_exchange *x);
 void http_healthz(struct http_exchange *x);
 void http_readyz(struct http_exchange *x);
 void http_metrics(struct http_exchange *x);
 void http_download(struct http_exchange *x);
+void http_download_json(struct http_exchange *x);
+void http_table(struct http_exchange *x);
+void http_changes(struct http_exchange *x);
 void http_digest(struct http_exchange *x);
+
+/* The database goes away for good: nobody waits for the log any more. */
+void http_changes_stop(void);
+
+/* ---- what a client takes (http_accept.c; pure) --------------------------------------- */
+
+/* Does this Accept header prefer application/json to the file it gets otherwise? */
+bool http_prefers_json(const char *accept);
 
 /* ---- ranges (http_range.c; pure) ---------------------------------------------------- */
 

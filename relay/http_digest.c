@@ -84,8 +84,7 @@ void http_digest(struct http_exchange *x)
 		d->job = job_start_digest(x->tables[0] ? x->tables : NULL, x->rows, &events, x);
 	}
 	if (!d || (!d->job && !d->ended)) {
-		http_add_header(x, "retry-after:", "2");
-		http_answer_line(x, 503, "too many digests run");
+		http_answer_busy(x, "too many digests run");
 		return;
 	}
 	metric_add(METRIC_DIGESTS_SERVED, 1);

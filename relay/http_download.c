@@ -1,6 +1,7 @@
 /*
  * GET /db/download: a snapshot, streamed from its file piece by piece as the
  * socket takes it.  The file is held open, so a newer one may replace it.
+ * As JSON it is http_rows.c's.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,8 +15,6 @@
 #include "log.h"
 #include "metrics.h"
 #include "table_counts.h"
-
-#define RETRY_AFTER_S "2"
 
 struct download {
 	struct snapshot_wait *wait;
@@ -134,8 +133,7 @@ static void on_failed(void *ctx, const char *reason, bool no_such_table)
 		http_answer_line(x, 404, reason);
 		return;
 	}
-	http_add_header(x, "retry-after:", RETRY_AFTER_S);
-	http_answer_line(x, 503, reason);
+	http_answer_busy(x, reason);
 }
 
 static const struct snapshot_events events = {.on_done = on_done, .on_failed = on_failed};
@@ -147,6 +145,11 @@ void http_download(struct http_exchange *x)
 	struct download *d;
 	bool answered;
 
+	http_add_header(x, "vary:", "accept");
+	if (http_prefers_json(x->accept)) {
+		http_download_json(x);
+		return;
+	}
 	if (x->min[0] && !cursor_parse(x->min, strlen(x->min), &min)) {
 		http_answer_line(x, 400, "min is not a cursor");
 		return;
@@ -162,8 +165,7 @@ void http_download(struct http_exchange *x)
 	wait = job_start_snapshot(x->tables[0] ? x->tables : NULL, x->min[0] ? &min : NULL, &events,
 				  x, &answered);
 	if (!wait && !answered) {
-		http_add_header(x, "retry-after:", RETRY_AFTER_S);
-		http_answer_line(x, 503, "too many wait for a snapshot");
+		http_answer_busy(x, "too many wait for a snapshot");
 	}
 	if (wait)
 		d->wait = wait;

@@ -43,6 +43,8 @@ static const struct {
 	[METRIC_TABLE_SYNC_BYTES] = {"table_sync_bytes_total",
 				     "bytes of table_sync messages given to the sockets"},
 	[METRIC_SYNCS_REQUESTED] = {"syncs_requested_total", "requests from SQL for a sync"},
+	[METRIC_ROWS_SERVED] = {"json_served_total", "snapshots and tables served as JSON, begun"},
+	[METRIC_CHANGES_SERVED] = {"changes_served_total", "answers of /db/changes begun"},
 	[METRIC_BATCHES] = {"batches_total", "batches read"},
 	[METRIC_CHANGES] = {"changes_total", "changes read"},
 	[METRIC_ROUNDS] = {"rounds_total", "rounds of cutting and reading batches"},
@@ -68,6 +70,7 @@ static const struct {
 	[METRIC_ROWS_PARKED] =
 		{"rows_parked",
 		 "rows that connected devices hold but cannot put into their tables"},
+	[METRIC_ROW_STREAMS] = {"json_streams", "answers in JSON that read a snapshot now"},
 	[METRIC_DATABASE_CONNECTED] = {"database_connected", "1: the database answers"},
 	[METRIC_PROVEN_AGE_MS] = {"proven_age_milliseconds",
 				  "time since the last proven round trip to PostgreSQL"},

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "auth.h"
+#include "http.h"
 #include "job.h"
 #include "log.h"
 #include "metrics.h"
@@ -402,6 +403,7 @@ static void say_goodbye(struct relay *r)
 		next = d->next;
 		device_close(d, CLOSE_GOING_DOWN, "the relay is going down");
 	}
+	http_changes_stop();
 	upstream_stop(GOODBYE_MOST_MS - 500, on_upstream_stopped, r);
 	loop_timer_set(&r->tick, GOODBYE_TICK_MS, on_goodbye_tick, r);
 }

@@ -4,12 +4,12 @@
  * origin; they are answered here.
  */
 #include <string.h>
-#include <strings.h>
 #include <sys/resource.h>
 
 #include "clock.h"
 #include "log.h"
 #include "metrics.h"
+#include "origins.h"
 #include "protocol_out.h"
 #include "ws_internal.h"
 
@@ -52,22 +52,18 @@ bool ws_header(struct lws *wsi, enum lws_token_indexes token, char *out, size_t 
 }
 
 /*
- * Browsers say where a page came from; programs say nothing.  Only pages that
- * this very host served may connect: a stranger's page must not use the
- * clinic's network through somebody's browser.
+ * Browsers say where a page came from; programs say nothing.  A stranger's page
+ * must not use the clinic's network through somebody's browser, so only listed
+ * origins may connect.  That the Host header names the same proves nothing: a
+ * stranger's name may be made to lead to this address.
  */
 static bool origin_allowed(struct lws *wsi)
 {
-	char origin[256], host[256];
-	const char *at;
+	char origin[256];
 
-	if (!ws_header(wsi, WSI_TOKEN_ORIGIN, origin, sizeof(origin)) ||
-	    !ws_header(wsi, WSI_TOKEN_HOST, host, sizeof(host)))
+	if (!ws_header(wsi, WSI_TOKEN_ORIGIN, origin, sizeof(origin)))
 		return false;
-	if (!origin[0])
-		return true;
-	at = strstr(origin, "://");
-	return at && strcasecmp(at + 3, host) == 0;
+	return !origin[0] || origins_have(ws_relay(wsi)->config->allow_origins, origin);
 }
 
 static int refuse(struct lws *wsi, unsigned status, const char *why)
@@ -96,6 +92,7 @@ int ws_filter_handshake(struct lws *wsi)
 		return refuse(wsi, HTTP_STATUS_BAD_REQUEST,
 			      "subprotocol " PROTOCOL_NAME " is wanted");
 	if (!origin_allowed(wsi))
-		return refuse(wsi, HTTP_STATUS_FORBIDDEN, "a page of another origin");
+		return refuse(wsi, HTTP_STATUS_FORBIDDEN,
+			      "a page of an origin that is not in allow_origins");
 	return 0;
 }

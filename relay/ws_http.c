@@ -40,10 +40,24 @@ static bool get_argument(struct lws *wsi, const char *name, char *out, size_t si
 
 static http_method read_method(struct lws *wsi, char *path, size_t size)
 {
-	if (lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI) > 0)
-		return ws_header(wsi, WSI_TOKEN_GET_URI, path, size) ? HTTP_GET : HTTP_OTHER;
-	if (lws_hdr_total_length(wsi, WSI_TOKEN_HEAD_URI) > 0)
-		return ws_header(wsi, WSI_TOKEN_HEAD_URI, path, size) ? HTTP_HEAD : HTTP_OTHER;
+	static const struct {
+		enum lws_token_indexes token;
+		http_method method;
+	} known[] = {{WSI_TOKEN_GET_URI, HTTP_GET},
+		     {WSI_TOKEN_HEAD_URI, HTTP_HEAD},
+		     {WSI_TOKEN_OPTIONS_URI, HTTP_OPTIONS}};
+	char length[24];
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		if (lws_hdr_total_length(wsi, known[i].token) <= 0)
+			continue;
+		/* a body is nothing that we would read to its end */
+		if (known[i].method == HTTP_OPTIONS &&
+		    (!ws_header(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH, length, sizeof(length)) ||
+		     strtoul(length, NULL, 10) > 0))
+			return HTTP_OTHER;
+		return ws_header(wsi, known[i].token, path, size) ? known[i].method : HTTP_OTHER;
+	}
 	return HTTP_OTHER;
 }
 
@@ -53,12 +67,16 @@ static void read_request(struct lws *wsi, struct http_exchange *x)
 
 	x->method = read_method(wsi, x->path, sizeof(x->path));
 	get_argument(wsi, "tables=", x->tables, sizeof(x->tables));
+	get_argument(wsi, "skip=", x->skip, sizeof(x->skip));
 	get_argument(wsi, "min=", x->min, sizeof(x->min));
 	x->rows = get_argument(wsi, "rows=", secret, sizeof(secret)) && strcmp(secret, "1") == 0;
 	x->query_holds_secret = get_argument(wsi, "access_code=", secret, sizeof(secret)) ||
 				get_argument(wsi, "token=", secret, sizeof(secret));
 	ws_header(wsi, WSI_TOKEN_HTTP_RANGE, x->range, sizeof(x->range));
 	ws_header(wsi, WSI_TOKEN_HTTP_IF_RANGE, x->if_range, sizeof(x->if_range));
+	ws_header(wsi, WSI_TOKEN_HTTP_ACCEPT, x->accept, sizeof(x->accept));
+	ws_header(wsi, WSI_TOKEN_ORIGIN, x->origin, sizeof(x->origin));
+	x->rest = "";
 	x->authorized = ws_header(wsi, WSI_TOKEN_HTTP_AUTHORIZATION, authorization,
 				  sizeof(authorization)) &&
 			auth_header_good(x->relay->config->access_code, authorization);
@@ -83,7 +101,7 @@ static void drop_exchange(struct connection *c)
 
 static int send_head(struct lws *wsi, const struct http_exchange *x)
 {
-	unsigned char buffer[LWS_PRE + 2048];
+	unsigned char buffer[LWS_PRE + 4096];
 	unsigned char *start = buffer + LWS_PRE, *at = start, *end = buffer + sizeof(buffer) - 1;
 	lws_filepos_t length = x->content_length < 0 ? LWS_ILLEGAL_HTTP_CONTENT_LEN
 						     : (lws_filepos_t)x->content_length;
