@@ -43,9 +43,12 @@ void source_done(struct frame_source *s)
 
 cs_status cache_reload(struct clinic_cache *c, struct cs_error *err)
 {
+	cs_status st;
+
 	statements_clear(c);
 	tables_free(&c->tables);
-	return tables_load(c->db, &c->tables, err);
+	st = tables_load(c->db, &c->tables, err);
+	return st == CS_OK ? drift_mark(c, err) : st;
 }
 
 struct applying_all {
@@ -76,6 +79,10 @@ static cs_status apply_all(struct clinic_cache *c, struct frame_source *source, 
 		st = changes_read(message, len, apply_one, &all, err);
 		if (st != CS_OK)
 			return st;
+		/* who else wants to write waits long enough; the rest has a transaction of its own
+		 */
+		if (source->frames && write_held_ms(c) >= CACHE_LOCK_MS)
+			source->count = source->next;
 	}
 	return st;
 }
@@ -130,30 +137,20 @@ cs_status slow_finish(struct clinic_cache *c, struct cs_error *err)
 	return st;
 }
 
-static cs_status begin(struct clinic_cache *c, struct cs_error *err)
-{
-	if (sqlite3_exec(c->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
-		return store_fail(c->db, "begin a transaction", err);
-	return CS_OK;
-}
-
-static cs_status commit(struct clinic_cache *c, struct cs_error *err)
-{
-	if (sqlite3_exec(c->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
-		return store_fail(c->db, "commit a frame", err);
-	return CS_OK;
-}
-
 /* The file stays as it was before the frame; the tables in memory follow it. */
 static cs_status give_up(struct clinic_cache *c, cs_status st, struct cs_error *err)
 {
 	statements_clear(c);
-	store_rollback(c->db);
-	c->parked_now = false;
+	write_rollback(c);
 	/* the first error is the one that counts */
 	if (cache_reload(c, err) != CS_OK)
 		cache_close_file(c);
 	return st;
+}
+
+static write_kind kind_of(const struct frame_source *source)
+{
+	return source->stage ? WRITE_LONG : WRITE_SHORT;
 }
 
 static cs_status apply_slowly(struct clinic_cache *c, struct frame_source *source,
@@ -163,11 +160,10 @@ static cs_status apply_slowly(struct clinic_cache *c, struct frame_source *sourc
 	cs_status st;
 
 	statements_clear(c);
-	store_rollback(c->db);
-	c->parked_now = false;
+	write_rollback(c);
 	st = cache_reload(c, err);
 	if (st == CS_OK)
-		st = begin(c, err);
+		st = write_begin(c, kind_of(source), err);
 	if (st == CS_OK)
 		st = apply_all(c, source, true, &unique, err);
 	if (st == CS_AGAIN)
@@ -188,11 +184,12 @@ static cs_status make_due_indexes(struct clinic_cache *c, struct cs_error *err)
 	return st;
 }
 
-cs_status frame_apply(struct clinic_cache *c, struct frame_source *source, const char *from,
-		      const char *to, const char *time, struct cs_error *err)
+static cs_status apply_once(struct clinic_cache *c, struct frame_source *source, const char *from,
+			    const char *to, const char *time, struct cs_error *err)
 {
+	const struct waiting_frame *last;
 	bool unique = false;
-	cs_status st = begin(c, err);
+	cs_status st = write_begin(c, kind_of(source), err);
 
 	if (st != CS_OK)
 		return st;
@@ -202,34 +199,64 @@ cs_status frame_apply(struct clinic_cache *c, struct frame_source *source, const
 		st = apply_slowly(c, source, err);
 	if (st == CS_OK)
 		st = make_due_indexes(c, err);
+	last = source->frames ? &source->frames[source->count - 1] : NULL;
+	if (last) {
+		to = last->to;
+		time = last->time[0] ? last->time : NULL;
+	}
 	if (st == CS_OK)
 		st = parked_retry(c, err);
 	if (st == CS_OK)
 		st = meta_move_cursor(c->db, from, to, time, err);
 	if (st == CS_OK)
-		st = commit(c, err);
+		st = write_commit(c, err);
 	if (st != CS_OK)
 		return give_up(c, st, err);
 	strcpy(c->cursor, to);
-	event_frame(c, source);
-	parked_tell(c);
 	return CS_OK;
+}
+
+cs_status frame_apply(struct clinic_cache *c, struct frame_source *source, const char *from,
+		      const char *to, const char *time, struct cs_error *err)
+{
+	const size_t count = source->count;
+	cs_status st;
+
+	do {
+		source->count = count;
+		st = apply_once(c, source, from, to, time, err);
+	} while (st != CS_OK && write_try_again(c, err));
+	if (st == CS_OK) {
+		event_frame(c, source);
+		parked_tell(c);
+	}
+	return st;
+}
+
+static cs_status move_once(struct clinic_cache *c, const char *from, const char *to,
+			   const char *time, struct cs_error *err)
+{
+	cs_status st = write_begin(c, WRITE_SHORT, err);
+
+	if (st != CS_OK)
+		return st;
+	st = meta_move_cursor(c->db, from, to, time, err);
+	if (st != CS_OK) {
+		write_rollback(c);
+		return st;
+	}
+	return write_commit(c, err);
 }
 
 cs_status frame_move_cursor(struct clinic_cache *c, const char *from, const char *to,
 			    const char *time, struct cs_error *err)
 {
-	cs_status st = begin(c, err);
+	cs_status st;
 
-	if (st != CS_OK)
-		return st;
-	st = meta_move_cursor(c->db, from, to, time, err);
+	do {
+		st = move_once(c, from, to, time, err);
+	} while (st != CS_OK && write_try_again(c, err));
 	if (st == CS_OK)
-		st = commit(c, err);
-	if (st != CS_OK) {
-		store_rollback(c->db);
-		return st;
-	}
-	strcpy(c->cursor, to);
-	return CS_OK;
+		strcpy(c->cursor, to);
+	return st;
 }

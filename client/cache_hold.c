@@ -73,28 +73,43 @@ cs_status hold_add(struct clinic_cache *c, const struct waiting_frame *frame, st
 }
 
 cs_status waiting_apply(struct clinic_cache *c, const struct waiting_frame *frames, size_t count,
-			struct cs_error *err)
+			size_t *applied, struct cs_error *err)
 {
 	const struct waiting_frame *last = &frames[count - 1];
 	struct frame_source source = {.frames = frames, .count = count};
 	cs_status st = frame_apply(c, &source, c->cursor, last->to,
 				   last->time[0] ? last->time : NULL, err);
 
+	*applied = source.count;
 	source_done(&source);
 	return st;
 }
 
 cs_status hold_apply(struct clinic_cache *c, struct cs_error *err)
 {
+	struct frame_hold *h = &c->hold;
 	struct cs_error together = {0};
+	bool one_by_one = h->count == 1;
 	cs_status st = CS_OK;
+	size_t done = 0;
 
-	if (c->hold.count == 0)
-		return CS_OK;
-	if (c->hold.count == 1 ||
-	    waiting_apply(c, c->hold.frames, c->hold.count, &together) != CS_OK)
-		for (size_t i = 0; i < c->hold.count && st == CS_OK; i++)
-			st = waiting_apply(c, &c->hold.frames[i], 1, err);
+	while (done < h->count && st == CS_OK) {
+		size_t count = one_by_one ? 1 : h->count - done;
+		size_t applied = 0;
+
+		if (done)
+			write_let_others(c);
+		st = waiting_apply(c, h->frames + done, count, &applied,
+				   one_by_one ? err : &together);
+		if (st == CS_OK) {
+			done += applied;
+		} else if (!one_by_one && (c->use.gave_way || !c->db)) {
+			(void)cs_fail(err, st, "%s", together.text);
+		} else if (!one_by_one) {
+			one_by_one = true;
+			st = CS_OK;
+		}
+	}
 	hold_clear(c);
 	return st;
 }

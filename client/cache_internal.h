@@ -133,17 +133,19 @@ typedef enum {
 
 struct file_use {
 	write_kind kind;
+	bool beginning;      /* inside BEGIN IMMEDIATE */
 	bool writing;        /* our write transaction is open */
-	bool gave_way;       /* the last failure was somebody's lock */
-	uint64_t since_us;   /* when we got the lock */
-	uint64_t waiting_at; /* ms: since when a lock is waited for; 0: none is */
-	uint64_t trying_at;  /* ms: since when this transaction is tried; 0: for the first time */
+	bool gave_way;       /* the last failure was somebody's lock … */
+	bool again;          /* … and the same is tried again */
+	uint64_t trying_at;  /* ms: since when */
+	uint64_t waiting_at; /* ms: since when the lock of the moment is waited for */
+	uint64_t since_us;   /* when we got the write lock */
 	int64_t longest_lock_ms;
 	int64_t longest_swap_ms;
-	int64_t data_version;   /* moves when somebody else commits */
+	int64_t data_version;   /* moves when somebody else commits; 0: not known */
 	int64_t schema_version; /* the schema as we know it; -1: not known */
 	bool foreign;           /* somebody else writes the file */
-	bool journal_due;       /* what that means for the journal was not tried yet */
+	bool journal_due;       /* the journal's mode is to be chosen (again) */
 	char **due;             /* tables to be fetched whole, as meta `repair_due` has them */
 	size_t due_count;
 };
@@ -287,6 +289,11 @@ cs_status meta_get_names(sqlite3 *db, const char *key, char ***names, size_t *co
 			 struct cs_error *err) CS_CHECKED;
 cs_status meta_set_names(sqlite3 *db, const char *key, char *const *names, size_t count,
 			 struct cs_error *err) CS_CHECKED;
+/* Put name into that array, or take it out, if need be. */
+cs_status meta_add_name(sqlite3 *db, const char *key, const char *name,
+			struct cs_error *err) CS_CHECKED;
+cs_status meta_remove_name(sqlite3 *db, const char *key, const char *name,
+			   struct cs_error *err) CS_CHECKED;
 cs_status names_parse(const char *json, char ***names, size_t *count,
 		      struct cs_error *err) CS_CHECKED;
 void names_free(char **names, size_t count);
@@ -312,26 +319,35 @@ uint32_t write_held_ms(const struct clinic_cache *c);
  * for it is not over, wait a moment, empty err and say true: try again.
  */
 bool write_try_again(struct clinic_cache *c, struct cs_error *err);
-/* The busy handler of c->db, and the measures; after each open. */
+/* Between two transactions of a backlog: a moment for who else wants to write. */
+void write_let_others(const struct clinic_cache *c);
+/* The busy handler of c->db; none, for what is not worth waiting for. */
 void write_watch(struct clinic_cache *c);
+void write_do_not_wait(struct clinic_cache *c);
+/* After each open: forget what was known of the file's users, read what it remembers. */
+cs_status write_open(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
 
 /* ---- drift: cache_drift.c ----------------------------------------------------------------- */
 
-/* Has somebody else changed the schema since we knew it? */
+/* In a write transaction: has somebody else changed the schema since we knew it? */
 cs_status drift_has_moved(struct clinic_cache *c, bool *moved, struct cs_error *err) CS_CHECKED;
 /* In a write transaction: make tables that are gone or unfit usable, note what is to be fetched
  * whole. */
 cs_status drift_settle(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
-/* In a write transaction: the schema is as it should be; know it by what it looks like now. */
+/* In a write transaction: the synced tables are as they should be; know them by what they look
+ * like now. Does nothing if that is known. */
 cs_status drift_note(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
+/* The file's table beside the schema it was made for: columns that are missing and that are the
+ * app's; *as_we_made: those that are there are declared as ours are. */
+cs_status drift_compare(struct clinic_cache *c, const struct schema *s, size_t *missing,
+			size_t *extra, bool *as_we_made, struct cs_error *err) CS_CHECKED;
 /* In a write transaction: this table is to be fetched whole, and lenient until it was. */
 cs_status drift_add_due(struct clinic_cache *c, const char *table, struct cs_error *err) CS_CHECKED;
 /* In the transaction that made the table the server's again; NULL: all tables. */
 cs_status drift_forget_due(struct clinic_cache *c, const char *table,
 			   struct cs_error *err) CS_CHECKED;
-/* Read what is due from the file, and mark c->tables: after each tables_load(). */
-cs_status drift_read_due(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
-void drift_mark(struct clinic_cache *c);
+/* After each tables_load(): the tables that are due are lenient. */
+cs_status drift_mark(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
 
 /* ---- the journal: cache_journal.c --------------------------------------------------------- */
 
@@ -349,23 +365,48 @@ struct journal_choice {
 void journal_choose(const struct journal_facts *facts, struct journal_choice *out);
 /* "3.51.3" as a number; 0: it is none. */
 int journal_parse_version(const char *text);
+/* The SQLite that wrote the file last, as its header says; 0: not known. */
+int journal_header(const struct clinic_cache *c);
+/* In a write transaction: that was the app's. */
+cs_status journal_note_header(struct clinic_cache *c, int version, struct cs_error *err) CS_CHECKED;
 /* Put a synced file into the mode it should have, if it can be now; remember why. */
 cs_status journal_apply(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
 
-/* ---- the app's rows: cache_difference.c, cache_adopt.c ------------------------------------ */
+/* ---- the app's rows: cache_difference.c, cache_adopt.c; with the snapshot attached -------- */
 
-/* Compare rows of the file's tables with the attached snapshot: those that never were synced. */
+/* In a read transaction: compare the tables of the file that never were synced. Only those that
+ * have rows are in out; fails if one cannot take the server's rows. */
 cs_status difference_find(struct clinic_cache *c, struct clinic_cache_difference *out,
 			  struct cs_error *err) CS_CHECKED;
 void difference_free(struct clinic_cache_difference *d);
+/* Names of tables that the file has, the snapshot brings, and that never were synced. */
+cs_status adopt_list(struct clinic_cache *c, char ***names, size_t *count,
+		     struct cs_error *err) CS_CHECKED;
+/* The snapshot's schema of a table; owned by the caller. */
+cs_status adopt_schema(struct clinic_cache *c, const char *table, struct schema **out,
+		       struct cs_error *err) CS_CHECKED;
+/* ` FROM main.t AS m WHERE NOT EXISTS …`: rows whose key the snapshot does not have. */
+void adopt_add_only_here(struct dynbuf *b, const struct schema *s);
 /* Can rows of this schema go into the file's own table of that name? Says why not. */
 cs_status adopt_check(sqlite3 *db, const struct schema *s, struct cs_error *err) CS_CHECKED;
-/* A durable copy of the file beside it; its name stands in meta `backup` when the transaction
- * after it commits. */
-cs_status adopt_backup(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
+/* With the write lock held and nothing written: a durable copy of the file; its name is the
+ * caller's. */
+cs_status adopt_backup(struct clinic_cache *c, char **name, struct cs_error *err) CS_CHECKED;
+/* Half a copy that a killed process left. */
+void adopt_remove_part(struct clinic_cache *c);
 /* In the transaction: keep the rows that the snapshot does not have. */
 cs_status adopt_keep_orphans(struct clinic_cache *c, const struct schema *s,
 			     struct cs_error *err) CS_CHECKED;
+
+/* ---- a table of ours, made anew: cache_rebuild.c ------------------------------------------ */
+
+/* For schema new where it was made for old (or NULL): empty, with the app's columns, indexes and
+ * triggers; *kept: the values of those columns wait for rebuild_restore(). */
+cs_status rebuild_table(struct clinic_cache *c, const struct schema *old, const struct schema *new,
+			bool *kept, struct cs_error *err) CS_CHECKED;
+/* Give the columns (`"a", "b"`) their values back, in the rows of now. */
+cs_status rebuild_restore(struct clinic_cache *c, const struct schema *s, const char *names,
+			  struct cs_error *err) CS_CHECKED;
 
 /* ---- tables: cache_table.c -------------------------------------------------------------- */
 
@@ -485,7 +526,7 @@ cs_status side_is_oversize(struct clinic_cache *c, struct cached_table *t, const
 /* The messages of a transaction: waiting frames, or the staged parts of one. */
 struct frame_source {
 	const struct waiting_frame *frames;
-	size_t count;
+	size_t count; /* of frames; fewer when the transaction's time is over */
 	size_t next;
 	struct stage *stage; /* then frames is NULL */
 	char *held;          /* the staged part in hand */
@@ -499,9 +540,12 @@ void source_done(struct frame_source *s);
 /* One transaction: the changes and the cursor. Tells the events afterwards. */
 cs_status frame_apply(struct clinic_cache *c, struct frame_source *source, const char *from,
 		      const char *to, const char *time, struct cs_error *err) CS_CHECKED;
-/* Frames that follow each other and the cursor, in one transaction. */
+/*
+ * Frames that follow each other and the cursor, in one transaction: all of
+ * them, or as many as it has the time for. *applied says how many.
+ */
 cs_status waiting_apply(struct clinic_cache *c, const struct waiting_frame *frames, size_t count,
-			struct cs_error *err) CS_CHECKED;
+			size_t *applied, struct cs_error *err) CS_CHECKED;
 /* Keep a copy of a frame that continues hold_cursor(); there is room if the hold is not full. */
 cs_status hold_add(struct clinic_cache *c, const struct waiting_frame *frame,
 		   struct cs_error *err) CS_CHECKED;

@@ -1,22 +1,29 @@
 /*
  * The content of a snapshot replaces that of an existing file.
  *
- * One transaction: in WAL mode a reader sees the old tables with the old
- * cursor or the new ones with the new, never anything between.  Rows are
- * replaced by DELETE and INSERT … SELECT, with our indexes out of the way
- * while they load; a table is dropped only if it is ours and no longer fits.
+ * One transaction: a reader sees the old tables with the old cursor or the
+ * new ones with the new, never anything between.  Rows are replaced by DELETE
+ * and INSERT … SELECT, with our indexes out of the way while they load; a
+ * table is dropped only if it is ours and no longer fits.  The app's own keep
+ * their schema, and rows in them that never came from the server are replaced
+ * only when somebody said so, cache_adopt.c.
  */
 #include "cache_internal.h"
+#include "clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define TRIES_MOST 3
 
 struct merge {
 	struct clinic_cache *c;
 	sqlite3 *db;
 	char **adopted; /* tables that were in the file before us: never dropped */
 	size_t adopted_count;
+	char *backup;   /* the copy that was made because the app's rows will go */
+	int app_sqlite; /* what wrote the file last before us; 0: not known */
 	struct dynbuf sql;
 	struct cs_error *err;
 };
@@ -103,36 +110,44 @@ static bool still_fits(const struct schema *old, const struct schema *new)
 	return true;
 }
 
+/* From now on the table is the app's: neither dropped nor altered. */
 static cs_status remember_adopted(struct merge *m, const char *table)
 {
-	char **names = realloc(m->adopted, (m->adopted_count + 1) * sizeof(*names));
+	cs_status st = meta_add_name(m->db, "adopted", table, m->err);
 
-	if (!names)
-		return cs_fail(m->err, CS_ERR_NOMEM, "out of memory");
-	m->adopted = names;
-	names[m->adopted_count] = strdup(table);
-	if (!names[m->adopted_count])
-		return cs_fail(m->err, CS_ERR_NOMEM, "out of memory");
-	m->adopted_count++;
-	return meta_set_names(m->db, "adopted", m->adopted, m->adopted_count, m->err);
+	names_free(m->adopted, m->adopted_count);
+	m->adopted = NULL;
+	m->adopted_count = 0;
+	if (st == CS_OK)
+		st = meta_get_names(m->db, "adopted", &m->adopted, &m->adopted_count, m->err);
+	return st;
 }
 
-/* A table of the app's own: only an empty one can be taken over without losing anything. */
-static cs_status adopt(struct merge *m, const char *table)
+/* A table of the app's own. */
+static cs_status adopt(struct merge *m, const struct schema *s)
 {
-	char *sql = sqlite3_mprintf("SELECT EXISTS(SELECT 1 FROM main.\"%w\")", table);
-	int64_t has_rows = 0;
-	cs_status st = sql ? store_integer(m->db, sql, &has_rows, m->err)
-			   : cs_fail(m->err, CS_ERR_NOMEM, "out of memory");
+	cs_status st = adopt_check(m->db, s, m->err);
 
-	sqlite3_free(sql);
-	if (st == CS_OK && has_rows)
-		return cs_fail(
-			m->err, CS_ERR_CONFIG,
-			"table %s of the file has rows that never came from the server; sync into "
-			"a new file, or empty the table if its rows are not needed",
-			table);
-	return st == CS_OK ? remember_adopted(m, table) : st;
+	if (st == CS_OK && m->backup)
+		st = adopt_keep_orphans(m->c, s, m->err);
+	return st == CS_OK ? remember_adopted(m, s->table) : st;
+}
+
+/* One that we made, if the app did not drop it and make its own since. */
+static cs_status is_ours(struct merge *m, const struct schema *old, bool *out)
+{
+	size_t missing;
+	size_t extra;
+	struct cs_error why = {0};
+	cs_status st;
+
+	*out = true;
+	if (!old)
+		return CS_OK;
+	st = drift_compare(m->c, old, &missing, &extra, out, m->err);
+	if (st == CS_OK && *out && adopt_check(m->db, old, &why) != CS_OK)
+		*out = extra <= missing;
+	return st;
 }
 
 static cs_status drop_indexes(struct merge *m, const struct schema *s)
@@ -151,44 +166,57 @@ static cs_status create_table(struct merge *m, const struct schema *s)
 	return run(m);
 }
 
+/* A table of ours: only its rows change if it still fits. */
+static cs_status make_ours_fit(struct merge *m, const struct schema *old, const struct schema *s,
+			       bool *kept)
+{
+	struct cs_error why = {0};
+	cs_status st;
+
+	if (!still_fits(old, s) || adopt_check(m->db, s, &why) != CS_OK)
+		return rebuild_table(m->c, old, s, kept, m->err);
+	st = drop_indexes(m, old);
+	return st == CS_OK ? table_add_columns(m->db, "main", s, m->err) : st;
+}
+
 /* After this main has a table that can take the snapshot's rows. */
-static cs_status make_room(struct merge *m, const struct schema *s)
+static cs_status make_room(struct merge *m, const struct schema *s, bool *kept)
 {
 	struct schema *old;
 	bool synced;
+	bool ours = false;
 	bool there = store_table_exists(m->db, "main", s->table);
 	cs_status st = schema_in(m, "main", s->table, &synced, &old);
 
-	if (st == CS_OK && there && !synced)
-		st = adopt(m, s->table);
-	if (st != CS_OK || names_have(m->adopted, m->adopted_count, s->table)) {
-		/* its indexes are the app's own, too */
-	} else if (there && !still_fits(old, s)) {
-		st = run_on(m, "DROP TABLE main.", s->table, "");
-		there = false;
-	} else if (there) {
-		st = drop_indexes(m, old);
-	}
+	if (st == CS_OK && there && synced && !names_have(m->adopted, m->adopted_count, s->table))
+		st = is_ours(m, old, &ours);
+	if (st == CS_OK && !there)
+		st = create_table(m, s);
+	else if (st == CS_OK && ours)
+		st = make_ours_fit(m, old, s, kept);
+	else if (st == CS_OK && !synced)
+		st = adopt(m, s);
+	else if (st == CS_OK)
+		/* it may have been made anew by the app, or the server's key is another one */
+		st = adopt_check(m->db, s, m->err);
+	if (st == CS_OK && there && synced && !ours)
+		st = remember_adopted(m, s->table);
 	schema_free(old);
-	if (st != CS_OK)
-		return st;
-	if (!there)
-		return create_table(m, s);
-	/* an app's table is its own: what it lacks is skipped */
-	return names_have(m->adopted, m->adopted_count, s->table)
-		       ? CS_OK
-		       : table_add_columns(m->db, "main", s, m->err);
+	return st;
 }
 
 static cs_status merge_table(struct merge *m, struct cached_table *t)
 {
-	cs_status st = make_room(m, t->schema);
+	bool kept = false;
+	cs_status st = make_room(m, t->schema, &kept);
 
 	t->adopted = names_have(m->adopted, m->adopted_count, t->schema->table);
 	if (st == CS_OK)
 		st = table_read_local(m->db, t, m->err);
 	if (st == CS_OK)
 		st = rows_load(m->c, t, "snapshot", m->err);
+	if (st == CS_OK && kept)
+		st = rebuild_restore(m->c, t->schema, t->extra_names, m->err);
 	if (st == CS_OK && !t->adopted)
 		st = table_create_indexes(m->db, t->schema, m->err);
 	return st;
@@ -265,10 +293,62 @@ static cs_status copy_side_tables(struct merge *m)
 			  m->err);
 }
 
+/* Are there rows in tables that were never synced? */
+static cs_status has_own_rows(struct merge *m, bool *out)
+{
+	char **names;
+	size_t count;
+	cs_status st = adopt_list(m->c, &names, &count, m->err);
+
+	*out = false;
+	for (size_t i = 0; i < count && st == CS_OK && !*out; i++) {
+		char *sql = sqlite3_mprintf("SELECT EXISTS(SELECT 1 FROM main.\"%w\")", names[i]);
+		int64_t found = 0;
+
+		st = sql ? store_integer(m->db, sql, &found, m->err)
+			 : cs_fail(m->err, CS_ERR_NOMEM, "out of memory");
+		sqlite3_free(sql);
+		*out = found != 0;
+	}
+	names_free(names, count);
+	return st;
+}
+
+/* With the write lock held and nothing written: what it takes before rows of the app's may go. */
+static cs_status prepare_adoption(struct merge *m)
+{
+	bool own_rows;
+	cs_status st = has_own_rows(m, &own_rows);
+
+	if (st != CS_OK || !own_rows)
+		return st;
+	/* they came since we looked */
+	if (!m->c->adopt_server)
+		return CS_AGAIN;
+	return adopt_backup(m->c, &m->backup, m->err);
+}
+
+static cs_status sign(struct merge *m)
+{
+	char now[CLOCK_TEXT_BYTES];
+	cs_status st = snapshot_sign(m->c, m->db, m->err);
+
+	if (st == CS_OK && m->backup)
+		st = meta_set(m->db, "backup", m->backup, m->err);
+	if (st == CS_OK && m->backup)
+		st = meta_set(m->db, "adopted_at", clock_utc_text(now), m->err);
+	if (st == CS_OK)
+		st = journal_note_header(m->c, m->app_sqlite, m->err);
+	return st == CS_OK ? drift_forget_due(m->c, NULL, m->err) : st;
+}
+
 static cs_status merge_all(struct merge *m)
 {
-	cs_status st = store_exec(m->db, "BEGIN IMMEDIATE", m->err);
+	cs_status st = write_begin(m->c, WRITE_LONG, m->err);
 
+	if (st != CS_OK)
+		return st;
+	st = prepare_adoption(m);
 	if (st == CS_OK)
 		st = meta_create(m->db, m->err);
 	if (st == CS_OK)
@@ -280,13 +360,52 @@ static cs_status merge_all(struct merge *m)
 	if (st == CS_OK)
 		st = copy_side_tables(m);
 	if (st == CS_OK)
-		st = snapshot_sign(m->c, m->db, m->err);
-	if (st == CS_OK)
-		st = store_exec(m->db, "COMMIT", m->err);
+		st = sign(m);
 	if (st != CS_OK) {
-		store_rollback(m->db);
-		m->c->parked_now = false;
+		write_rollback(m->c);
+		return st;
 	}
+	return write_commit(m->c, m->err);
+}
+
+/* Rows that never came from the server are not replaced before somebody said so. */
+static cs_status look_first(struct merge *m)
+{
+	struct clinic_cache *c = m->c;
+	char others[40];
+	cs_status st = store_exec(m->db, "BEGIN", m->err);
+
+	if (st == CS_OK)
+		st = difference_find(c, &c->difference, m->err);
+	store_rollback(m->db);
+	if (st != CS_OK || c->difference.table_count == 0 || c->adopt_server)
+		return st;
+	snprintf(others, sizeof(others), " and %zu more", c->difference.table_count - 1);
+	return cs_fail(
+		m->err, CS_ERR_CONFIG,
+		"table %s%s of the file has rows that never came from the server; with "
+		"--adopt=server the server's rows replace them, after a copy of the file was "
+		"made, and rows that only the file has are kept aside",
+		c->difference.tables[0].name, c->difference.table_count > 1 ? others : "");
+}
+
+static cs_status merge_once(struct merge *m)
+{
+	int64_t known = m->c->use.schema_version;
+	cs_status st = look_first(m);
+
+	if (st != CS_OK)
+		return st;
+	/* all tables come anew: what somebody did to them needs no putting right before */
+	m->c->use.schema_version = -1;
+	st = merge_all(m);
+	if (st != CS_OK)
+		m->c->use.schema_version = known;
+	names_free(m->adopted, m->adopted_count);
+	m->adopted = NULL;
+	m->adopted_count = 0;
+	free(m->backup);
+	m->backup = NULL;
 	return st;
 }
 
@@ -303,15 +422,24 @@ static cs_status attach(struct merge *m, const char *path)
 cs_status merge_snapshot(struct clinic_cache *c, const char *path, struct cs_error *err)
 {
 	struct merge m = {.c = c, .db = c->db, .err = err};
+	bool is_new = !c->cursor[0];
 	cs_status st;
 
+	if (is_new)
+		m.app_sqlite = journal_header(c);
 	statements_clear(c);
 	st = attach(&m, path);
 	if (st != CS_OK)
 		return st;
 	dynbuf_init(&m.sql, CACHE_SQL_BYTES_MOST);
-	st = merge_all(&m);
-	names_free(m.adopted, m.adopted_count);
+	/* somebody's lock, or rows that came while we looked: the snapshot is worth another try */
+	for (int i = 0; i < TRIES_MOST && st != CS_ERR_CONFIG; i++) {
+		st = merge_once(&m);
+		if (st != CS_AGAIN && (st == CS_OK || !write_try_again(c, err)))
+			break;
+	}
+	if (st == CS_AGAIN)
+		st = cs_fail(err, CS_ERR_STORE, "another program writes the file all the time");
 	dynbuf_free(&m.sql);
 	if (sqlite3_exec(c->db, "DETACH snapshot", NULL, NULL, NULL) != SQLITE_OK && st == CS_OK)
 		st = store_fail(c->db, "let go of the snapshot", err);
@@ -320,6 +448,8 @@ cs_status merge_snapshot(struct clinic_cache *c, const char *path, struct cs_err
 	st = cache_reload(c, err);
 	if (st == CS_OK)
 		st = meta_get(c->db, "main", "cursor", c->cursor, sizeof(c->cursor), err);
+	if (st == CS_OK && is_new)
+		st = journal_apply(c, err);
 	if (st == CS_OK)
 		parked_tell(c);
 	return st;

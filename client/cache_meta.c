@@ -176,6 +176,51 @@ cs_status meta_set_names(sqlite3 *db, const char *key, char *const *names, size_
 	return st;
 }
 
+cs_status meta_add_name(sqlite3 *db, const char *key, const char *name, struct cs_error *err)
+{
+	char **names;
+	char **more;
+	size_t count;
+	cs_status st = meta_get_names(db, key, &names, &count, err);
+
+	if (st != CS_OK || names_have(names, count, name)) {
+		names_free(names, count);
+		return st;
+	}
+	more = realloc(names, (count + 1) * sizeof(*more));
+	if (more) {
+		names = more;
+		names[count] = strdup(name);
+	}
+	if (!more || !names[count])
+		st = cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	else
+		st = meta_set_names(db, key, names, ++count, err);
+	names_free(names, count);
+	return st;
+}
+
+cs_status meta_remove_name(sqlite3 *db, const char *key, const char *name, struct cs_error *err)
+{
+	char **names;
+	size_t count;
+	size_t left = 0;
+	cs_status st = meta_get_names(db, key, &names, &count, err);
+
+	if (st != CS_OK)
+		return st;
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(names[i], name) == 0)
+			free(names[i]);
+		else
+			names[left++] = names[i];
+	}
+	if (left != count)
+		st = meta_set_names(db, key, names, left, err);
+	names_free(names, left);
+	return st;
+}
+
 void meta_new_device_id(char *out)
 {
 	unsigned char byte[16];

@@ -78,6 +78,24 @@ static bool is_device_id(const char *text)
 	return len >= 1 && len <= 64 && text[len] == '\0';
 }
 
+/* The app may have changed its tables while nobody synced the file. */
+static cs_status settle_drift(struct clinic_cache *c, struct cs_error *err)
+{
+	struct cs_error why = {0};
+	bool moved;
+	cs_status st = drift_has_moved(c, &moved, err);
+
+	if (st != CS_OK || !moved)
+		return st;
+	st = write_begin(c, WRITE_SHORT, &why);
+	if (st == CS_OK)
+		st = write_commit(c, &why);
+	/* the next frame tries it again */
+	if (st == CS_OK || c->use.gave_way)
+		return CS_OK;
+	return cs_fail(err, st, "%s", why.text);
+}
+
 static cs_status read_file(struct clinic_cache *c, struct cs_error *err)
 {
 	char format[16];
@@ -101,7 +119,9 @@ static cs_status read_file(struct clinic_cache *c, struct cs_error *err)
 	if (st == CS_OK && fresh[0])
 		c->fresh_wanted = true;
 	if (st == CS_OK)
-		st = tables_load(c->db, &c->tables, err);
+		st = settle_drift(c, err);
+	if (st == CS_OK)
+		st = cache_reload(c, err);
 	if (st != CS_ERR_DIVERGED)
 		return st;
 	/* readable as it is, and put right by the next snapshot */
@@ -128,7 +148,11 @@ cs_status cache_open_file(struct clinic_cache *c, struct cs_error *err)
 		return CS_OK;
 	st = connect_file(c, err);
 	if (st == CS_OK)
+		st = write_open(c, err);
+	if (st == CS_OK)
 		st = read_file(c, err);
+	if (st == CS_OK && c->cursor[0])
+		st = journal_apply(c, err);
 	c->wal_inode = st == CS_OK ? beside_wal_inode(c->path) : 0;
 	if (st != CS_OK)
 		cache_close_file(c);
@@ -230,6 +254,9 @@ static cs_status take_sync_options(struct clinic_cache *c,
 		st = take_word("adopt", options->adopt, "", "server", &c->adopt_server, err);
 	if (st == CS_OK)
 		st = copy(&c->app_sqlite_version, options->app_sqlite_version, err);
+	if (st == CS_OK && c->app_sqlite_version && !journal_parse_version(c->app_sqlite_version))
+		st = cs_fail(err, CS_ERR_CONFIG,
+			     "app_sqlite_version is no version of SQLite, such as 3.51.3");
 	if (st == CS_OK && (options->sync_interval_s < -1 || options->sync_interval_s > 3600))
 		st = cs_fail(err, CS_ERR_CONFIG,
 			     "sync_interval_s is not -1 (off), 0 (as the relay says) or 1 to 3600");
@@ -353,6 +380,7 @@ clinic_cache_status cache_open_on(sqlite3 *lender, const char *path,
 	/* from a process that died while it made one ready */
 	platform_remove(c->ready_path);
 	beside_remove(c->ready_path);
+	adopt_remove_part(c);
 	st = cache_open_file(c, &why);
 	if (st == CS_OK)
 		st = remember(c, &why);
@@ -399,6 +427,8 @@ void clinic_cache_close(struct clinic_cache *c)
 	free(c->device_name);
 	free(c->app_version);
 	free(c->app_sqlite_version);
+	names_free(c->use.due, c->use.due_count);
+	difference_free(&c->difference);
 	free(c);
 }
 

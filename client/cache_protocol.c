@@ -176,6 +176,7 @@ static cs_status take_frame(struct incoming *in, const char *to)
 {
 	struct clinic_cache *c = in->c;
 	struct waiting_frame frame = {.bytes = in->bytes, .len = in->len};
+	size_t applied_count;
 	const char *time = text_of(in, "time");
 	cs_status st;
 
@@ -190,7 +191,7 @@ static cs_status take_frame(struct incoming *in, const char *to)
 	}
 	st = file_still_there(c, in->err);
 	if (st == CS_OK)
-		st = waiting_apply(c, &frame, 1, in->err);
+		st = waiting_apply(c, &frame, 1, &applied_count, in->err);
 	if (st == CS_OK)
 		applied(c);
 	return st;

@@ -174,6 +174,7 @@ cs_status snapshot_sign(struct clinic_cache *c, sqlite3 *db, struct cs_error *er
 static cs_status sign_file(struct clinic_cache *c, struct cs_error *err)
 {
 	sqlite3 *db;
+	char user_version[48];
 	cs_status st = store_open(c->ready_path, SQLITE_OPEN_READWRITE, &db, err);
 
 	if (st != CS_OK)
@@ -185,6 +186,11 @@ static cs_status sign_file(struct clinic_cache *c, struct cs_error *err)
 			err);
 	if (st == CS_OK)
 		st = snapshot_sign(c, db, err);
+	if (st == CS_OK && c->user_version > 0) {
+		snprintf(user_version, sizeof(user_version), "PRAGMA main.user_version = %d",
+			 c->user_version);
+		st = store_exec(db, user_version, err);
+	}
 	if (st == CS_OK)
 		st = store_exec(db, "COMMIT", err);
 	/* the last connection brings the WAL into the file and removes it, if it can */

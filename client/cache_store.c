@@ -1,12 +1,14 @@
 /*
  * The SQLite connection that syncs a file.
  *
- * WAL, because the app reads while we write; synchronous=FULL, because with
- * NORMAL a power cut takes whole commits back: data and cursor would still
- * agree, but a reader would see the file go back in time.  Foreign keys and
- * triggers are off on this connection only: constraints hold at the end of a
- * frame, not at each step, and the app's triggers have run on the server's
- * side of the change already.
+ * synchronous=EXTRA, because with less a power cut takes whole commits back:
+ * data and cursor would still agree, but a reader would see the file go back
+ * in time.  (EXTRA and not FULL: with a rollback journal it is the journal's
+ * removal that commits, and that must last, too.)  Foreign keys and triggers
+ * are off on this connection only: constraints hold at the end of a frame, not
+ * at each step, and the app's triggers have run on the server's side of the
+ * change already.  Opening a file changes nothing in it; which journal it has,
+ * cache_journal.c decides.
  */
 #include "cache_internal.h"
 
@@ -53,8 +55,7 @@ static cs_status configure(sqlite3 *db, bool writes, struct cs_error *err)
 		return CS_OK;
 	return store_exec(
 		db,
-		"PRAGMA journal_mode = WAL;"
-		"PRAGMA synchronous = FULL;"
+		"PRAGMA synchronous = EXTRA;"
 		"PRAGMA wal_autocheckpoint = 4000;"     /* not after each commit of a backlog */
 		"PRAGMA journal_size_limit = 67108864;" /* after a giant frame */
 		"PRAGMA cache_size = -16384;"

@@ -1,0 +1,432 @@
+/*
+ * Tables that the app made become synced ones.
+ *
+ * The app's schema stays as it is; only rows change hands, and none goes
+ * unseen.  With our write lock held and nothing written yet, the file as it is
+ * is copied and the copy made durable, under a name that it gets only when it
+ * is whole.  Then, in the one transaction that also brings the server's rows,
+ * the rows that only the file has are kept in clinic_cache_orphans, whole,
+ * with the app's own columns.  So whatever ends the process leaves the old
+ * file or the synced one.
+ */
+#include "cache_internal.h"
+#include "clock.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NAMES_MOST 100 /* copies made in one second */
+
+/* ---- which tables ------------------------------------------------------------------------- */
+
+cs_status adopt_list(struct clinic_cache *c, char ***names, size_t *count, struct cs_error *err)
+{
+	bool synced = store_table_exists(c->db, "main", "clinic_sync_table");
+	sqlite3_stmt *stmt;
+	cs_status st = store_prepare(
+		c->db,
+		synced ? "SELECT json_group_array(name) FROM (SELECT t.name"
+			 " FROM snapshot.clinic_sync_table AS t JOIN main.sqlite_schema AS s"
+			 " ON s.type IN ('table', 'view') AND s.name = t.name COLLATE NOCASE"
+			 " WHERE t.name NOT IN (SELECT name FROM main.clinic_sync_table)"
+			 " ORDER BY t.name)"
+		       : "SELECT json_group_array(name) FROM (SELECT t.name"
+			 " FROM snapshot.clinic_sync_table AS t JOIN main.sqlite_schema AS s"
+			 " ON s.type IN ('table', 'view') AND s.name = t.name COLLATE NOCASE"
+			 " ORDER BY t.name)",
+		&stmt, err);
+
+	*names = NULL;
+	*count = 0;
+	if (st != CS_OK)
+		return st;
+	if (sqlite3_step(stmt) == SQLITE_ROW)
+		st = names_parse((const char *)sqlite3_column_text(stmt, 0), names, count, err);
+	else
+		st = store_fail(c->db, "read the tables", err);
+	sqlite3_finalize(stmt);
+	return st;
+}
+
+cs_status adopt_schema(struct clinic_cache *c, const char *table, struct schema **out,
+		       struct cs_error *err)
+{
+	sqlite3_stmt *stmt;
+	cs_status st = store_prepare(
+		c->db, "SELECT schema FROM snapshot.clinic_sync_table WHERE name = ?1", &stmt, err);
+	const char *json;
+
+	*out = NULL;
+	if (st != CS_OK)
+		return st;
+	sqlite3_bind_text(stmt, 1, table, -1, SQLITE_STATIC);
+	json = sqlite3_step(stmt) == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
+	if (json)
+		st = schema_parse_text(json, (size_t)sqlite3_column_bytes(stmt, 0), out, err);
+	else
+		st = store_fail(c->db, "read the snapshot", err);
+	sqlite3_finalize(stmt);
+	return st;
+}
+
+/* ---- can its rows go in? ------------------------------------------------------------------ */
+
+static cs_status key_json(const struct schema *s, struct dynbuf *out, struct cs_error *err)
+{
+	for (size_t i = 0; i < s->key_count; i++) {
+		const char *name = s->columns[s->key[i]].name;
+
+		dynbuf_adds(out, i ? "," : "[");
+		dynbuf_add_json(out, name, strlen(name));
+	}
+	return dynbuf_adds(out, "]") ? CS_OK : cs_fail(err, CS_ERR_NOMEM, "out of memory");
+}
+
+/* One integer out of sql with the table as ?1, the key's names as ?2, their number as ?3. */
+static cs_status ask(sqlite3 *db, const char *sql, const struct schema *s, const char *key,
+		     int64_t *out, struct cs_error *err)
+{
+	sqlite3_stmt *stmt;
+	cs_status st = store_prepare(db, sql, &stmt, err);
+
+	*out = 0;
+	if (st != CS_OK)
+		return st;
+	sqlite3_bind_text(stmt, 1, s->table, -1, SQLITE_STATIC);
+	if (sqlite3_bind_parameter_count(stmt) > 1) {
+		sqlite3_bind_text(stmt, 2, key, -1, SQLITE_STATIC);
+		sqlite3_bind_int64(stmt, 3, (sqlite3_int64)s->key_count);
+	}
+	if (sqlite3_step(stmt) == SQLITE_ROW)
+		*out = sqlite3_column_int64(stmt, 0);
+	else
+		st = store_fail(db, "read a table's columns", err);
+	sqlite3_finalize(stmt);
+	return st;
+}
+
+#define KEY_NAMES "(SELECT value FROM json_each(?2))"
+
+static cs_status check_with_key(sqlite3 *db, const struct schema *s, const char *key,
+				struct cs_error *err)
+{
+	int64_t plain;
+	int64_t columns;
+	int64_t unique = 0;
+	cs_status st = ask(db,
+			   "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table'"
+			   " AND name = ?1 COLLATE NOCASE AND sql NOT LIKE 'CREATE VIRTUAL%'",
+			   s, NULL, &plain, err);
+
+	if (st == CS_OK && !plain)
+		return cs_fail(err, CS_ERR_CONFIG,
+			       "%s is no plain table in the file, so rows of the server's table of "
+			       "that name cannot be kept in it",
+			       s->table);
+	if (st == CS_OK)
+		st = ask(db,
+			 "SELECT count(*) = ?3 FROM pragma_table_info(?1, 'main')"
+			 " WHERE name IN " KEY_NAMES,
+			 s, key, &columns, err);
+	if (st == CS_OK && !columns)
+		return cs_fail(err, CS_ERR_CONFIG,
+			       "table %s of the file lacks a column of the server's key %s",
+			       s->table, key);
+	if (st == CS_OK)
+		st = ask(db,
+			 "SELECT (SELECT count(*) = ?3 AND min(name IN " KEY_NAMES ")"
+			 "  FROM pragma_table_info(?1, 'main') WHERE pk > 0)"
+			 " OR EXISTS (SELECT 1 FROM pragma_index_list(?1, 'main') AS l"
+			 "  WHERE l.\"unique\" AND NOT l.partial AND"
+			 "  (SELECT count(*) = ?3 AND min(ifnull(name, '') IN " KEY_NAMES ")"
+			 "   FROM pragma_index_info(l.name, 'main')))",
+			 s, key, &unique, err);
+	if (st == CS_OK && !unique)
+		return cs_fail(err, CS_ERR_CONFIG,
+			       "table %s of the file may hold several rows of one key: the "
+			       "server's key %s is neither its primary key nor unique",
+			       s->table, key);
+	return st;
+}
+
+cs_status adopt_check(sqlite3 *db, const struct schema *s, struct cs_error *err)
+{
+	struct dynbuf key;
+	cs_status st;
+
+	dynbuf_init(&key, CACHE_SQL_BYTES_MOST);
+	st = key_json(s, &key, err);
+	if (st == CS_OK)
+		st = check_with_key(db, s, key.data, err);
+	dynbuf_free(&key);
+	return st;
+}
+
+/* ---- the copy ----------------------------------------------------------------------------- */
+
+static cs_status no_copy(const char *what, struct cs_error *err)
+{
+	return cs_fail(err, CS_ERR_STORE,
+		       "cannot copy the file before it is synced, so it stays as it is: %s", what);
+}
+
+/* From a connection of its own, since ours holds the write lock and SQLite copies no such one. */
+static cs_status copy_to(const char *from_path, const char *to_path, struct cs_error *err)
+{
+	sqlite3 *from = NULL;
+	sqlite3 *to = NULL;
+	sqlite3_backup *backup = NULL;
+	int rc =
+		sqlite3_open_v2(from_path, &from, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
+
+	if (rc == SQLITE_OK)
+		rc = sqlite3_open_v2(to_path, &to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
+				     NULL);
+	if (rc == SQLITE_OK) {
+		sqlite3_busy_timeout(from, CACHE_BUSY_TIMEOUT_MS);
+		backup = sqlite3_backup_init(to, "main", from, "main");
+		rc = backup ? sqlite3_backup_step(backup, -1) : sqlite3_errcode(to);
+		if (rc == SQLITE_DONE)
+			rc = SQLITE_OK;
+		if (sqlite3_backup_finish(backup) != SQLITE_OK && rc == SQLITE_OK)
+			rc = SQLITE_IOERR;
+	}
+	sqlite3_close(from);
+	if (sqlite3_close(to) != SQLITE_OK && rc == SQLITE_OK)
+		rc = SQLITE_IOERR;
+	return rc == SQLITE_OK ? CS_OK : no_copy(sqlite3_errstr(rc), err);
+}
+
+/* FILE.before-sync-20261123T080000Z, or with a number behind it. */
+static char *copy_name(const char *path, int try)
+{
+	char now[CLOCK_TEXT_BYTES];
+	char stamp[CLOCK_TEXT_BYTES];
+	size_t len = 0;
+
+	clock_utc_text(now);
+	for (const char *at = now; *at && *at != '.'; at++)
+		if (*at != '-' && *at != ':')
+			stamp[len++] = *at;
+	stamp[len] = '\0';
+	return try ? platform_format("%s.before-sync-%sZ-%d", path, stamp, try + 1)
+		   : platform_format("%s.before-sync-%sZ", path, stamp);
+}
+
+/* The name that it got, owned by the caller. */
+static cs_status place_copy(struct clinic_cache *c, const char *part, char **out,
+			    struct cs_error *err)
+{
+	platform_placing placed = PLATFORM_TAKEN;
+	char why[PLATFORM_ERROR_BYTES];
+	char *name = NULL;
+
+	if (!platform_sync_file(part))
+		return no_copy(platform_error(why), err);
+	for (int try = 0; try < NAMES_MOST && placed == PLATFORM_TAKEN; try++) {
+		free(name);
+		name = copy_name(c->path, try);
+		if (!name)
+			return cs_fail(err, CS_ERR_NOMEM, "out of memory");
+		placed = platform_place(part, name);
+	}
+	if (placed != PLATFORM_PLACED || !platform_sync_directory_of(c->path)) {
+		free(name);
+		return no_copy(platform_error(why), err);
+	}
+	*out = name;
+	return CS_OK;
+}
+
+void adopt_remove_part(struct clinic_cache *c)
+{
+	char *part = platform_format("%s.before-sync-part", c->path);
+
+	if (part) {
+		platform_remove(part);
+		beside_remove(part);
+	}
+	free(part);
+}
+
+cs_status adopt_backup(struct clinic_cache *c, char **name, struct cs_error *err)
+{
+	char *part = platform_format("%s.before-sync-part", c->path);
+	platform_file made;
+	char why[PLATFORM_ERROR_BYTES];
+	cs_status st = CS_OK;
+
+	*name = NULL;
+	if (!part)
+		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	adopt_remove_part(c);
+	/* it holds what the file holds: for its owner only, from the first byte */
+	made = platform_open_lock(part, true);
+	if (made == PLATFORM_NO_FILE)
+		st = no_copy(platform_error(why), err);
+	else
+		platform_close(made);
+	if (st == CS_OK)
+		st = copy_to(c->path, part, err);
+	if (st == CS_OK)
+		st = place_copy(c, part, name, err);
+	adopt_remove_part(c);
+	free(part);
+	return st;
+}
+
+/* ---- orphans ------------------------------------------------------------------------------ */
+
+#define ORPHANS_TABLE                                                                              \
+	"CREATE TABLE IF NOT EXISTS main.clinic_cache_orphans("                                    \
+	"\"table\" TEXT, key TEXT, data TEXT, kept_at TEXT)"
+
+static bool is_utf8(const unsigned char *text, size_t len)
+{
+	for (size_t i = 0; i < len;) {
+		size_t more = text[i] < 0x80                      ? 0
+			      : text[i] >= 0xc2 && text[i] < 0xe0 ? 1
+			      : text[i] >= 0xe0 && text[i] < 0xf0 ? 2
+			      : text[i] >= 0xf0 && text[i] < 0xf5 ? 3
+								  : len;
+
+		if (more >= len - i)
+			return false;
+		for (size_t k = 1; k <= more; k++)
+			if ((text[i + k] & 0xc0) != 0x80)
+				return false;
+		i += more + 1;
+	}
+	return true;
+}
+
+static void add_hex(struct dynbuf *b, const char *kind, const unsigned char *bytes, size_t len)
+{
+	dynbuf_addf(b, "{\"%s\":\"", kind);
+	for (size_t i = 0; i < len; i++)
+		dynbuf_addf(b, "%02x", bytes[i]);
+	dynbuf_adds(b, "\"}");
+}
+
+/* Seen to be no integer, and the infinite as SQLite itself writes it in JSON. */
+static void add_real(struct dynbuf *b, double value)
+{
+	char text[40];
+
+	snprintf(text, sizeof(text), "%.17g", value);
+	if (isinf(value))
+		dynbuf_adds(b, value < 0 ? "-9e999" : "9e999");
+	else
+		dynbuf_addf(b, "%s%s", text, strpbrk(text, ".e") ? "" : ".0");
+}
+
+/* A value as it stands in the file: nothing of it may be lost. */
+static void add_stored(struct dynbuf *b, sqlite3_stmt *row, int i)
+{
+	const void *bytes;
+	size_t len;
+
+	switch (sqlite3_column_type(row, i)) {
+	case SQLITE_INTEGER:
+		dynbuf_addf(b, "%lld", (long long)sqlite3_column_int64(row, i));
+		return;
+	case SQLITE_FLOAT:
+		add_real(b, sqlite3_column_double(row, i));
+		return;
+	case SQLITE_TEXT:
+		bytes = sqlite3_column_text(row, i);
+		len = (size_t)sqlite3_column_bytes(row, i);
+		if (is_utf8(bytes, len))
+			dynbuf_add_json(b, bytes, len);
+		else
+			add_hex(b, "text", bytes, len);
+		return;
+	case SQLITE_BLOB:
+		bytes = sqlite3_column_blob(row, i);
+		add_hex(b, "blob", bytes, (size_t)sqlite3_column_bytes(row, i));
+		return;
+	default:
+		dynbuf_adds(b, "null");
+	}
+}
+
+static void add_member(struct dynbuf *b, const char *name, sqlite3_stmt *row, int i)
+{
+	dynbuf_adds(b, b->len ? "," : "{");
+	dynbuf_add_json(b, name, strlen(name));
+	dynbuf_adds(b, ":");
+	add_stored(b, row, i);
+}
+
+static cs_status keep_row(const struct schema *s, sqlite3_stmt *row, sqlite3_stmt *insert,
+			  struct dynbuf *key, struct dynbuf *data)
+{
+	dynbuf_reset(key);
+	dynbuf_reset(data);
+	for (int i = 0; i < sqlite3_column_count(row); i++) {
+		const char *name = sqlite3_column_name(row, i);
+		int at = schema_find(s, name);
+
+		add_member(data, name, row, i);
+		if (at >= 0 && s->columns[at].key_position >= 0)
+			add_member(key, name, row, i);
+	}
+	dynbuf_adds(key, "}");
+	dynbuf_adds(data, "}");
+	if (key->failed || data->failed)
+		return CS_ERR_NOMEM;
+	sqlite3_reset(insert);
+	sqlite3_bind_text64(insert, 2, key->data, key->len, SQLITE_STATIC, SQLITE_UTF8);
+	sqlite3_bind_text64(insert, 3, data->data, data->len, SQLITE_STATIC, SQLITE_UTF8);
+	return sqlite3_step(insert) == SQLITE_DONE ? CS_OK : CS_ERR_STORE;
+}
+
+static cs_status keep_rows(struct clinic_cache *c, const struct schema *s, sqlite3_stmt *rows,
+			   sqlite3_stmt *insert, struct cs_error *err)
+{
+	struct dynbuf key, data;
+	char now[CLOCK_TEXT_BYTES];
+	cs_status st = CS_OK;
+	int rc = SQLITE_DONE;
+
+	dynbuf_init(&key, CACHE_MESSAGE_BYTES_MOST);
+	dynbuf_init(&data, CACHE_MESSAGE_BYTES_MOST);
+	sqlite3_bind_text(insert, 1, s->table, -1, SQLITE_STATIC);
+	sqlite3_bind_text(insert, 4, clock_utc_text(now), -1, SQLITE_TRANSIENT);
+	while (st == CS_OK && (rc = sqlite3_step(rows)) == SQLITE_ROW)
+		st = keep_row(s, rows, insert, &key, &data);
+	if (st == CS_ERR_NOMEM)
+		st = cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	else if (st != CS_OK || rc != SQLITE_DONE)
+		st = store_fail(c->db, "keep rows that only the file has", err);
+	dynbuf_free(&key);
+	dynbuf_free(&data);
+	return st;
+}
+
+cs_status adopt_keep_orphans(struct clinic_cache *c, const struct schema *s, struct cs_error *err)
+{
+	sqlite3_stmt *rows = NULL;
+	sqlite3_stmt *insert = NULL;
+	cs_status st = store_exec(c->db, ORPHANS_TABLE, err);
+
+	dynbuf_reset(&c->sql);
+	dynbuf_adds(&c->sql, "SELECT m.*");
+	adopt_add_only_here(&c->sql, s);
+	if (st == CS_OK && c->sql.failed)
+		st = cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	if (st == CS_OK)
+		st = store_prepare(c->db, c->sql.data, &rows, err);
+	if (st == CS_OK)
+		st = store_prepare(c->db,
+				   "INSERT INTO main.clinic_cache_orphans"
+				   " VALUES(?1, ?2, ?3, ?4)",
+				   &insert, err);
+	if (st == CS_OK)
+		st = keep_rows(c, s, rows, insert, err);
+	sqlite3_finalize(rows);
+	sqlite3_finalize(insert);
+	return st;
+}

@@ -1,0 +1,272 @@
+/*
+ * How the rows of an app's file differ from the server's.
+ *
+ * Before anything of a file is touched that was never synced, each of its
+ * tables that the server has, too, is compared with the snapshot: by key, and
+ * where the key is in both by the canonical text of each delivered column, as
+ * a digest would, so that 1500 and 1500.00 are one amount.  All of it is
+ * reading; what to do about it is for people to say.
+ */
+#include "cache_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PAIRS_MOST 50 /* columns in one call: SQLite takes 100 arguments at least */
+
+/* ---- one value and the other -------------------------------------------------------------- */
+
+struct comparing {
+	const struct schema *schema;
+	struct dynbuf here, there;
+};
+
+static void take(sqlite3_value *value, struct bound_value *out)
+{
+	memset(out, 0, sizeof(*out));
+	switch (sqlite3_value_type(value)) {
+	case SQLITE_INTEGER:
+		out->kind = BIND_INTEGER;
+		out->integer = sqlite3_value_int64(value);
+		return;
+	case SQLITE_FLOAT:
+		out->kind = BIND_REAL;
+		out->real = sqlite3_value_double(value);
+		return;
+	case SQLITE_BLOB:
+		out->kind = BIND_BLOB;
+		out->bytes = sqlite3_value_blob(value);
+		break;
+	case SQLITE_TEXT:
+		out->kind = BIND_TEXT;
+		out->bytes = (const char *)sqlite3_value_text(value);
+		break;
+	default:
+		out->kind = BIND_NULL;
+		return;
+	}
+	out->len = (size_t)sqlite3_value_bytes(value);
+}
+
+static bool is_same(struct comparing *cmp, const struct schema_column *column, sqlite3_value *a,
+		    sqlite3_value *b)
+{
+	struct bound_value here, there;
+	const char *text[2];
+	size_t len[2];
+
+	take(a, &here);
+	take(b, &there);
+	dynbuf_reset(&cmp->here);
+	dynbuf_reset(&cmp->there);
+	if (!value_print_stored(column, &here, &cmp->here, &text[0], &len[0]) ||
+	    !value_print_stored(column, &there, &cmp->there, &text[1], &len[1]))
+		return false;
+	if (!text[0] || !text[1])
+		return !text[0] && !text[1];
+	return len[0] == len[1] && memcmp(text[0], text[1], len[0]) == 0;
+}
+
+/* clinic_sync_differs(column, here, there, column, here, there, …) */
+static void differs(sqlite3_context *context, int count, sqlite3_value **values)
+{
+	struct comparing *cmp = sqlite3_user_data(context);
+
+	for (int i = 0; i + 2 < count; i += 3) {
+		size_t at = (size_t)sqlite3_value_int64(values[i]);
+
+		if (!is_same(cmp, &cmp->schema->columns[at], values[i + 1], values[i + 2])) {
+			sqlite3_result_int(context, 1);
+			return;
+		}
+	}
+	sqlite3_result_int(context, 0);
+}
+
+/* ---- one table ---------------------------------------------------------------------------- */
+
+static void add_on_key(struct dynbuf *b, const struct schema *s)
+{
+	for (size_t i = 0; i < s->key_count; i++) {
+		const char *name = s->columns[s->key[i]].name;
+
+		dynbuf_adds(b, i ? " AND s." : "s.");
+		schema_add_identifier(b, name);
+		dynbuf_adds(b, " = m.");
+		schema_add_identifier(b, name);
+		dynbuf_adds(b, " COLLATE BINARY");
+	}
+}
+
+void adopt_add_only_here(struct dynbuf *b, const struct schema *s)
+{
+	dynbuf_adds(b, " FROM main.");
+	schema_add_identifier(b, s->table);
+	dynbuf_adds(b, " AS m WHERE NOT EXISTS (SELECT 1 FROM snapshot.");
+	schema_add_identifier(b, s->table);
+	dynbuf_adds(b, " AS s WHERE ");
+	add_on_key(b, s);
+	dynbuf_adds(b, ")");
+}
+
+static cs_status has_column(sqlite3 *db, const char *table, const char *column, bool *out,
+			    struct cs_error *err)
+{
+	char *sql = sqlite3_mprintf("SELECT count(*) FROM pragma_table_info(%Q, 'main')"
+				    " WHERE name = %Q",
+				    table, column);
+	int64_t count = 0;
+	cs_status st = sql ? store_integer(db, sql, &count, err)
+			   : cs_fail(err, CS_ERR_NOMEM, "out of memory");
+
+	sqlite3_free(sql);
+	*out = count > 0;
+	return st;
+}
+
+static cs_status add_comparisons(sqlite3 *db, struct dynbuf *b, const struct schema *s,
+				 struct cs_error *err)
+{
+	size_t pairs = 0;
+	cs_status st = CS_OK;
+
+	for (size_t i = 0; i < s->column_count && st == CS_OK; i++) {
+		bool there;
+
+		if (s->columns[i].key_position >= 0)
+			continue;
+		st = has_column(db, s->table, s->columns[i].name, &there, err);
+		if (st != CS_OK || !there)
+			continue;
+		if (pairs % PAIRS_MOST == 0)
+			dynbuf_adds(b, pairs ? ") OR clinic_sync_differs("
+					     : " AND (clinic_sync_differs(");
+		dynbuf_addf(b, "%s%zu, m.", pairs % PAIRS_MOST ? ", " : "", i);
+		schema_add_identifier(b, s->columns[i].name);
+		dynbuf_adds(b, ", s.");
+		schema_add_identifier(b, s->columns[i].name);
+		pairs++;
+	}
+	dynbuf_adds(b, pairs ? "))" : " AND 0");
+	return st;
+}
+
+static cs_status count_rows(sqlite3 *db, const char *where, const struct schema *s, int64_t *out,
+			    struct cs_error *err)
+{
+	char *sql = sqlite3_mprintf("SELECT count(*) FROM %s.\"%w\"", where, s->table);
+	cs_status st = sql ? store_integer(db, sql, out, err)
+			   : cs_fail(err, CS_ERR_NOMEM, "out of memory");
+
+	sqlite3_free(sql);
+	return st;
+}
+
+static cs_status run_count(sqlite3 *db, struct dynbuf *sql, int64_t *out, struct cs_error *err)
+{
+	if (sql->failed)
+		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	return store_integer(db, sql->data, out, err);
+}
+
+static cs_status compare(struct clinic_cache *c, const struct schema *s,
+			 struct clinic_cache_table_difference *out, struct cs_error *err)
+{
+	struct dynbuf *sql = &c->sql;
+	cs_status st = count_rows(c->db, "main", s, &out->here, err);
+
+	if (st == CS_OK)
+		st = count_rows(c->db, "snapshot", s, &out->there, err);
+	dynbuf_reset(sql);
+	dynbuf_adds(sql, "SELECT count(*)");
+	adopt_add_only_here(sql, s);
+	if (st == CS_OK)
+		st = run_count(c->db, sql, &out->only_here, err);
+	out->only_there = out->there - (out->here - out->only_here);
+	dynbuf_reset(sql);
+	dynbuf_adds(sql, "SELECT count(*) FROM main.");
+	schema_add_identifier(sql, s->table);
+	dynbuf_adds(sql, " AS m JOIN snapshot.");
+	schema_add_identifier(sql, s->table);
+	dynbuf_adds(sql, " AS s ON ");
+	add_on_key(sql, s);
+	if (st == CS_OK)
+		st = add_comparisons(c->db, sql, s, err);
+	return st == CS_OK ? run_count(c->db, sql, &out->different, err) : st;
+}
+
+static cs_status compare_with_function(struct clinic_cache *c, const struct schema *s,
+				       struct clinic_cache_table_difference *out,
+				       struct cs_error *err)
+{
+	struct comparing cmp = {.schema = s};
+	cs_status st;
+
+	dynbuf_init(&cmp.here, CACHE_MESSAGE_BYTES_MOST);
+	dynbuf_init(&cmp.there, CACHE_MESSAGE_BYTES_MOST);
+	if (sqlite3_create_function(c->db, "clinic_sync_differs", -1, SQLITE_UTF8, &cmp, differs,
+				    NULL, NULL) == SQLITE_OK)
+		st = compare(c, s, out, err);
+	else
+		st = store_fail(c->db, "compare the file", err);
+	sqlite3_create_function(c->db, "clinic_sync_differs", -1, SQLITE_UTF8, NULL, NULL, NULL,
+				NULL);
+	dynbuf_free(&cmp.here);
+	dynbuf_free(&cmp.there);
+	return st;
+}
+
+/* ---- all of them -------------------------------------------------------------------------- */
+
+static cs_status compare_next(struct clinic_cache *c, const char *name,
+			      struct clinic_cache_difference *out, struct cs_error *err)
+{
+	struct clinic_cache_table_difference *d = &out->tables[out->table_count];
+	struct schema *s = NULL;
+	cs_status st = adopt_schema(c, name, &s, err);
+
+	if (st == CS_OK)
+		st = adopt_check(c->db, s, err);
+	if (st == CS_OK)
+		st = compare_with_function(c, s, d, err);
+	if (st == CS_OK && d->here > 0) {
+		strncpy(d->name, name, sizeof(d->name) - 1);
+		out->table_count++;
+	}
+	schema_free(s);
+	return st;
+}
+
+cs_status difference_find(struct clinic_cache *c, struct clinic_cache_difference *out,
+			  struct cs_error *err)
+{
+	char **names = NULL;
+	size_t count = 0;
+	cs_status st = adopt_list(c, &names, &count, err);
+
+	difference_free(out);
+	if (st == CS_OK)
+		out->tables = calloc(count + 1, sizeof(*out->tables));
+	if (st == CS_OK && !out->tables)
+		st = cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	for (size_t i = 0; i < count && st == CS_OK; i++) {
+		memset(&out->tables[out->table_count], 0, sizeof(*out->tables));
+		st = compare_next(c, names[i], out, err);
+	}
+	names_free(names, count);
+	if (st != CS_OK)
+		difference_free(out);
+	return st;
+}
+
+void difference_free(struct clinic_cache_difference *d)
+{
+	free(d->tables);
+	d->tables = NULL;
+	d->table_count = 0;
+}
+
+const struct clinic_cache_difference *clinic_cache_difference_of(const struct clinic_cache *c)
+{
+	return c->difference.table_count ? &c->difference : NULL;
+}

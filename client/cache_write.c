@@ -1,0 +1,279 @@
+/*
+ * Write transactions beside an app that uses the file, too.
+ *
+ * SQLite lets one connection write at a time, and in a file with a rollback
+ * journal it lets nobody read while that one commits.  So a transaction of
+ * ours is short, and it gives way: who waits for the lock waits without
+ * holding any, up to ten seconds; who has it and finds readers in the way at
+ * the COMMIT lets go after CACHE_LOCK_MS, rolls back and begins anew a moment
+ * later, since whoever waits at the COMMIT keeps new readers out.  A swap of
+ * tables would cost too much to do twice, and waits to the end.
+ *
+ * Nothing is lost by it: the frames of a transaction that was given up are
+ * there still, and after ten seconds the link goes, and the cursor says where
+ * to go on.
+ */
+#include "cache_internal.h"
+#include "clock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAUSE_LEAST_MS 5 /* between two attempts, and after a long lock for others' sake */
+#define PAUSE_MOST_MS 25
+#define SETTLE_TRIES_MOST 10 /* the schema may be changed again while we look */
+
+static void pause_a_moment(void)
+{
+	uint32_t random;
+
+	sqlite3_randomness(sizeof(random), &random);
+	sqlite3_sleep(PAUSE_LEAST_MS + (int)(random % (PAUSE_MOST_MS - PAUSE_LEAST_MS + 1)));
+}
+
+/* Until when the lock that is asked for is waited for. */
+static uint64_t deadline(const struct file_use *use)
+{
+	if (use->beginning)
+		return use->trying_at + CACHE_BUSY_TIMEOUT_MS;
+	if (use->writing && use->kind == WRITE_SHORT)
+		return use->waiting_at + CACHE_LOCK_MS;
+	return use->waiting_at + CACHE_BUSY_TIMEOUT_MS;
+}
+
+/* SQLite asks: the lock is somebody else's, go on waiting? */
+static int on_busy(void *context, int calls)
+{
+	static const int delays_ms[] = {1, 2, 5, 10, 15, 20, 25};
+	const int last = (int)(sizeof(delays_ms) / sizeof(delays_ms[0])) - 1;
+	struct file_use *use = context;
+	uint64_t now = clock_monotonic_ms();
+
+	if (calls == 0)
+		use->waiting_at = now;
+	if (now >= deadline(use)) {
+		use->gave_way = true;
+		return 0;
+	}
+	sqlite3_sleep(delays_ms[calls < last ? calls : last]);
+	return 1;
+}
+
+/* On a borrowed connection waiting is the lender's choice. */
+void write_watch(struct clinic_cache *c)
+{
+	if (!c->borrowed)
+		sqlite3_busy_handler(c->db, on_busy, &c->use);
+}
+
+void write_do_not_wait(struct clinic_cache *c)
+{
+	if (!c->borrowed)
+		sqlite3_busy_handler(c->db, NULL, NULL);
+}
+
+/* ---- how long ----------------------------------------------------------------------------- */
+
+uint32_t write_held_ms(const struct clinic_cache *c)
+{
+	return c->use.writing ? (uint32_t)((clock_monotonic_us() - c->use.since_us) / 1000) : 0;
+}
+
+/* Only when one was longer than all before, so a few times in the life of a file. */
+static bool remember_longest(struct clinic_cache *c, const char *key, int64_t ms)
+{
+	char text[24];
+	bool stored;
+
+	if (!c->cursor[0])
+		return false;
+	snprintf(text, sizeof(text), "%lld", (long long)ms);
+	/* a figure for people is not worth waiting for */
+	write_do_not_wait(c);
+	stored = meta_set(c->db, key, text, NULL) == CS_OK;
+	write_watch(c);
+	return stored;
+}
+
+static void measure(struct clinic_cache *c)
+{
+	struct file_use *use = &c->use;
+	/* rounded up: a lock of half a millisecond is not none */
+	int64_t ms = (int64_t)((clock_monotonic_us() - use->since_us + 999) / 1000);
+	bool is_short = use->kind == WRITE_SHORT;
+	int64_t *longest = is_short ? &use->longest_lock_ms : &use->longest_swap_ms;
+
+	use->writing = false;
+	if (ms > *longest &&
+	    remember_longest(c, is_short ? "longest_lock_ms" : "longest_swap_ms", ms))
+		*longest = ms;
+}
+
+/* ---- begin and end ------------------------------------------------------------------------ */
+
+/* Has anybody else committed since we did? Remembered in the file, once. */
+static cs_status look_for_others(struct clinic_cache *c, struct cs_error *err)
+{
+	struct file_use *use = &c->use;
+	int64_t version;
+	cs_status st;
+
+	/* what its lender writes on a borrowed connection does not show here, and need not */
+	if (c->borrowed)
+		return CS_OK;
+	st = store_integer(c->db, "PRAGMA main.data_version", &version, err);
+	if (st != CS_OK || version == use->data_version)
+		return st;
+	if (use->data_version != 0 && !use->foreign &&
+	    store_table_exists(c->db, "main", "clinic_sync_meta")) {
+		st = meta_set(c->db, "foreign_writer", "1", err);
+		use->foreign = true;
+		use->journal_due = true;
+	}
+	use->data_version = version;
+	return st;
+}
+
+static cs_status begin_once(struct clinic_cache *c, write_kind kind, struct cs_error *err)
+{
+	struct file_use *use = &c->use;
+	cs_status st;
+	int rc;
+
+	if (!use->again)
+		use->trying_at = clock_monotonic_ms();
+	use->again = false;
+	use->gave_way = false;
+	write_watch(c);
+	use->beginning = true;
+	rc = sqlite3_exec(c->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+	use->beginning = false;
+	if (rc != SQLITE_OK)
+		return store_fail(c->db, "begin a transaction", err);
+	use->kind = kind;
+	use->writing = true;
+	use->since_us = clock_monotonic_us();
+	st = look_for_others(c, err);
+	if (st != CS_OK)
+		write_rollback(c);
+	return st;
+}
+
+/* The schema is somebody else's change: the tables are put right in a transaction of their own. */
+static cs_status settle(struct clinic_cache *c, struct cs_error *err)
+{
+	cs_status st = drift_settle(c, err);
+
+	if (st == CS_OK)
+		st = write_commit(c, err);
+	else
+		write_rollback(c);
+	return st == CS_OK ? cache_reload(c, err) : st;
+}
+
+cs_status write_begin(struct clinic_cache *c, write_kind kind, struct cs_error *err)
+{
+	for (int i = 0; i < SETTLE_TRIES_MOST; i++) {
+		bool moved = false;
+		cs_status st = begin_once(c, kind, err);
+
+		if (st != CS_OK)
+			return st;
+		st = drift_has_moved(c, &moved, err);
+		if (st == CS_OK && !moved)
+			return CS_OK;
+		if (st != CS_OK) {
+			write_rollback(c);
+			return st;
+		}
+		st = settle(c, err);
+		if (st != CS_OK)
+			return st;
+	}
+	return cs_fail(err, CS_ERR_STORE, "another program changes the file's tables all the time");
+}
+
+cs_status write_commit(struct clinic_cache *c, struct cs_error *err)
+{
+	int64_t known = c->use.schema_version;
+	/* what moved the schema by now is a change of our own */
+	cs_status st = drift_note(c, err);
+
+	if (st == CS_OK && sqlite3_exec(c->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
+		st = store_fail(c->db, "commit a transaction", err);
+	if (st != CS_OK) {
+		c->use.schema_version = known;
+		write_rollback(c);
+		return st;
+	}
+	measure(c);
+	return CS_OK;
+}
+
+void write_rollback(struct clinic_cache *c)
+{
+	store_rollback(c->db);
+	/* nor was any row parked */
+	c->parked_now = false;
+	if (c->use.writing)
+		measure(c);
+}
+
+bool write_try_again(struct clinic_cache *c, struct cs_error *err)
+{
+	struct file_use *use = &c->use;
+
+	if (!c->db || !use->gave_way ||
+	    clock_monotonic_ms() >= use->trying_at + CACHE_BUSY_TIMEOUT_MS)
+		return false;
+	if (err) {
+		err->status = CS_OK;
+		err->text[0] = '\0';
+	}
+	pause_a_moment();
+	use->again = true;
+	return true;
+}
+
+void write_let_others(const struct clinic_cache *c)
+{
+	if (c->use.foreign)
+		pause_a_moment();
+}
+
+/* ---- opening ------------------------------------------------------------------------------ */
+
+static cs_status read_number(struct clinic_cache *c, const char *key, int64_t absent, int64_t *out,
+			     struct cs_error *err)
+{
+	char text[24];
+	cs_status st = meta_get(c->db, "main", key, text, sizeof(text), err);
+
+	*out = st == CS_OK && text[0] ? strtoll(text, NULL, 10) : absent;
+	return st;
+}
+
+cs_status write_open(struct clinic_cache *c, struct cs_error *err)
+{
+	struct file_use *use = &c->use;
+	int64_t foreign = 0;
+	cs_status st = CS_OK;
+
+	names_free(use->due, use->due_count);
+	memset(use, 0, sizeof(*use));
+	use->schema_version = -1;
+	use->journal_due = true;
+	write_watch(c);
+	if (!store_table_exists(c->db, "main", "clinic_sync_meta"))
+		return CS_OK;
+	st = read_number(c, "longest_lock_ms", 0, &use->longest_lock_ms, err);
+	if (st == CS_OK)
+		st = read_number(c, "longest_swap_ms", 0, &use->longest_swap_ms, err);
+	if (st == CS_OK)
+		st = read_number(c, "schema_version", -1, &use->schema_version, err);
+	if (st == CS_OK)
+		st = read_number(c, "foreign_writer", 0, &foreign, err);
+	use->foreign = foreign != 0;
+	return st;
+}
