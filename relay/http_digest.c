@@ -81,7 +81,8 @@ void http_digest(struct http_exchange *x)
 	if (d) {
 		x->job = d;
 		x->close = digest_close;
-		d->job = job_start_digest(x->tables[0] ? x->tables : NULL, x->rows, &events, x);
+		d->job = job_start_digest(x->tables[0] ? x->tables : NULL, x->rows,
+					  x->skip[0] ? x->skip : NULL, &events, x);
 	}
 	if (!d || (!d->job && !d->ended)) {
 		http_answer_busy(x, "too many digests run");

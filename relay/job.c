@@ -111,11 +111,14 @@ fail:
 	return NULL;
 }
 
-struct job *job_start_digest(const char *tables, bool rows, const struct digest_events *events,
-			     void *ctx)
+struct job *job_start_digest(const char *tables, bool rows, const char *skip,
+			     const struct digest_events *events, void *ctx)
 {
-	struct job_orders orders = {
-		.kind = JOB_DIGEST, .dsn = jobs.config->dsn, .tables = tables, .rows = rows};
+	struct job_orders orders = {.kind = JOB_DIGEST,
+				    .dsn = jobs.config->dsn,
+				    .tables = tables,
+				    .rows = rows,
+				    .skip = skip};
 
 	return running(JOB_DIGEST) < DIGESTS_MOST ? start(&orders, events, ctx) : NULL;
 }

@@ -77,9 +77,12 @@ struct digest_events {
 	void (*on_end)(void *ctx, bool ok);
 };
 
-/* tables as above; rows: one line for each row as well. NULL: too many run, or no process. */
-struct job *job_start_digest(const char *tables, bool rows, const struct digest_events *events,
-			     void *ctx);
+/*
+ * tables as above; rows: one line for each row as well; skip: columns left out, a comma list of
+ * table.column, NULL: none.  NULL: too many run, or no process.
+ */
+struct job *job_start_digest(const char *tables, bool rows, const char *skip,
+			     const struct digest_events *events, void *ctx);
 /*
  * Proof of slices, counts and the bounds of slices: one job, shared by all devices
  * that ask for the same.  spec:

@@ -15,9 +15,10 @@ static const char *const kinds[] = {
 
 char *job_orders_print(const struct job_orders *o)
 {
-	json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:b, s:O*}", "job", kinds[o->kind], "dsn",
-				   o->dsn, "tables", o->tables ? o->tables : "", "path",
-				   o->path ? o->path : "", "rows", (int)o->rows, "spec", o->spec);
+	json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:O*}", "job", kinds[o->kind],
+				   "dsn", o->dsn, "tables", o->tables ? o->tables : "", "path",
+				   o->path ? o->path : "", "rows", (int)o->rows, "skip",
+				   o->skip ? o->skip : "", "spec", o->spec);
 	char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
 
 	json_decref(object);
@@ -34,6 +35,7 @@ bool job_orders_take(json_t *object, struct job_orders *out)
 	out->tables = json_string_value(json_object_get(object, "tables"));
 	out->path = json_string_value(json_object_get(object, "path"));
 	out->rows = json_is_true(rows);
+	out->skip = json_string_value(json_object_get(object, "skip"));
 	out->spec = json_object_get(object, "spec");
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		if (!json_is_string(kind) || strcmp(json_string_value(kind), kinds[i]) != 0)

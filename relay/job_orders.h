@@ -18,7 +18,8 @@ struct job_orders {
 	const char *dsn;
 	const char *tables; /* comma list; NULL or "": all */
 	const char *path;   /* JOB_SNAPSHOT: the file to make */
-	bool rows;          /* JOB_DIGEST: one line for each row as well */
+	bool rows;          /* JOB_DIGEST: one line for each row as well, */
+	const char *skip;   /* and columns left out, a comma list of table.column; NULL: none */
 	json_t *spec;       /* JOB_PROOF: see job_start_proof(); not owned */
 };
 

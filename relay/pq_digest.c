@@ -2,6 +2,7 @@
  * The digest job: row count and hash of each table at one batch, and on demand
  * the hash of each row.  The server computes; we pass lines on.
  */
+#include <jansson.h>
 #include <libpq-fe.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -23,14 +24,39 @@ static cs_status print_line(struct dynbuf *line, struct cs_error *err)
 	return CS_OK;
 }
 
-static cs_status table_line(PGconn *conn, const struct pq_table *t, struct dynbuf *line,
-			    struct cs_error *err)
+/*
+ * The columns of t that are not in the comma list of table.column, as an SQL
+ * array; NULL: all.
+ */
+static const char *columns_of(const struct pq_table *t, const char *list, struct dynbuf *columns)
 {
-	const char *params[] = {t->relation};
+	const char *table = t->schema->table;
+	json_t *skip = list && *list ? json_array() : NULL;
+
+	for (const char *at = list; skip && *at;) {
+		size_t len = strcspn(at, ","), name = strlen(table);
+
+		if (len > name && strncmp(at, table, name) == 0 && at[name] == '.')
+			json_array_append_new(skip, json_stringn(at + name + 1, len - name - 1));
+		at += len + (at[len] == ',');
+	}
+	if (!json_array_size(skip)) {
+		json_decref(skip);
+		return NULL;
+	}
+	pq_columns_without(columns, t->schema, skip);
+	json_decref(skip);
+	return columns->data;
+}
+
+static cs_status table_line(PGconn *conn, const struct pq_table *t, const char *columns,
+			    struct dynbuf *line, struct cs_error *err)
+{
+	const char *params[] = {t->relation, columns};
 	PGresult *r = PQexecParams(conn,
-				   "SELECT rows, hash FROM"
-				   " clinic_sync.digest_scan($1::pg_catalog.regclass)",
-				   1, NULL, params, NULL, NULL, 0);
+				   "SELECT rows, hash FROM clinic_sync.digest_scan("
+				   "$1::pg_catalog.regclass, $2::pg_catalog.name[])",
+				   2, NULL, params, NULL, NULL, 0);
 	cs_status status;
 
 	if (PQresultStatus(r) == PGRES_TUPLES_OK && PQntuples(r) == 1) {
@@ -57,17 +83,17 @@ static cs_status row_line(const PGresult *r, const struct pq_table *t, struct dy
 	return print_line(line, err);
 }
 
-static cs_status row_lines(PGconn *conn, const struct pq_table *t, struct dynbuf *line,
-			   struct cs_error *err)
+static cs_status row_lines(PGconn *conn, const struct pq_table *t, const char *columns,
+			   struct dynbuf *line, struct cs_error *err)
 {
-	const char *params[] = {t->relation};
+	const char *params[] = {t->relation, columns};
 	cs_status status = CS_OK;
 	PGresult *r;
 
 	if (!PQsendQueryParams(conn,
-			       "SELECT key, row_hash FROM"
-			       " clinic_sync.row_hashes($1::pg_catalog.regclass)",
-			       1, NULL, params, NULL, NULL, 0) ||
+			       "SELECT key, row_hash FROM clinic_sync.row_hashes("
+			       "$1::pg_catalog.regclass, $2::pg_catalog.name[])",
+			       2, NULL, params, NULL, NULL, 0) ||
 	    !PQsetSingleRowMode(conn))
 		return pq_cut_fail(conn, "row_hashes()", err);
 	while ((r = PQgetResult(conn)) != NULL) {
@@ -85,22 +111,26 @@ static cs_status row_lines(PGconn *conn, const struct pq_table *t, struct dynbuf
 cs_status pq_digest_job(const struct job_orders *orders, bool *no_such_table, struct cs_error *err)
 {
 	struct pq_cut cut;
-	struct dynbuf line;
+	struct dynbuf line, names;
 	cs_status status =
 		pq_cut_open(orders->dsn, "digest", orders->tables, &cut, no_such_table, err);
 
 	if (status != CS_OK)
 		return status;
 	dynbuf_init(&line, LINE_MOST_BYTES);
+	dynbuf_init(&names, LINE_MOST_BYTES);
 	/* at once: whoever compares needs the cursor before it has moved past it */
 	printf("{\"cursor\":\"%s\"}\n", cut.cursor);
 	fflush(stdout);
 	for (size_t i = 0; i < cut.table_count && status == CS_OK; i++) {
-		status = table_line(cut.conn, &cut.tables[i], &line, err);
+		const char *columns = columns_of(&cut.tables[i], orders->skip, &names);
+
+		status = table_line(cut.conn, &cut.tables[i], columns, &line, err);
 		if (status == CS_OK && orders->rows)
-			status = row_lines(cut.conn, &cut.tables[i], &line, err);
+			status = row_lines(cut.conn, &cut.tables[i], columns, &line, err);
 	}
 	dynbuf_free(&line);
+	dynbuf_free(&names);
 	pq_cut_close(&cut);
 	return status;
 }

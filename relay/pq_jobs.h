@@ -2,7 +2,9 @@
 #ifndef CLINIC_RELAY_PQ_JOBS_H
 #define CLINIC_RELAY_PQ_JOBS_H
 
+#include "dynbuf.h"
 #include "job_orders.h"
+#include "schema.h"
 #include "status.h"
 
 /*
@@ -15,5 +17,8 @@ cs_status pq_digest_job(const struct job_orders *orders, bool *no_such_table,
 			struct cs_error *err) CS_CHECKED;
 cs_status pq_proof_job(const struct job_orders *orders, bool *no_such_table,
 		       struct cs_error *err) CS_CHECKED;
+
+/* The names of the columns, but for those of skip (a JSON array or NULL), as an SQL array. */
+void pq_columns_without(struct dynbuf *columns, const struct schema *schema, const json_t *skip);
 
 #endif

@@ -145,7 +145,7 @@ static bool is_skipped(const json_t *skip, const char *column)
 	return false;
 }
 
-static void columns_without(struct dynbuf *columns, const struct schema *schema, const json_t *skip)
+void pq_columns_without(struct dynbuf *columns, const struct schema *schema, const json_t *skip)
 {
 	array_begin(columns);
 	for (size_t i = 0; i < schema->column_count; i++)
@@ -199,7 +199,7 @@ static cs_status slice_lines(struct proof *p, size_t first, size_t count, struct
 	const json_t *slice = json_array_get(p->slices, first);
 	const struct pq_table *t = table_of(p, json_object_get(slice, "table"));
 
-	columns_without(&p->columns, t->schema, json_object_get(slice, "skip"));
+	pq_columns_without(&p->columns, t->schema, json_object_get(slice, "skip"));
 	array_begin(&p->after);
 	array_begin(&p->upto);
 	for (size_t i = first; i < first + count; i++) {

@@ -77,6 +77,21 @@ is_deeply([sort keys %{$patients->{rows}[0]}], [sort map { $_->{name} } @{$patie
 is_deeply(decode_json(json('/db/download?tables=users,payments')->{content})->{data},
 	{map { $_ => $all->{data}{$_} } qw(users payments)}, 'tables=: only these');
 
+# ---- digests without some columns --------------------------------------------------------------------
+
+# For files that lack them: the digest of the rest, and of each row.
+my %lines = map { my $skip = $_; ($skip => [map { decode_json($_) } split /\n/,
+	$relay->get("/db/digest?tables=patients,payments&rows=1&skip=$skip")->{content}]) } '', 'patients.firstName,patients.suffix,users.id,patients.nonsense,payments';
+sub digests { return {map { $_->{table} => "$_->{rows}:$_->{hash}" } grep { exists $_->{hash} } @{$_[0]}} }
+my ($with, $without) = map { $lines{$_} } sort keys %lines;
+my @lacking = map { my %row = %$_; delete @row{qw(firstName suffix)}; \%row } @{$all->{data}{patients}};
+is(digests($with)->{patients}, $server{patients}, 'a digest of all columns');
+is_deeply(digests($without), {patients => wire_digest(\@lacking), payments => $server{payments}},
+	'skip= leaves out columns of one table');
+my %by_key = map { $_->{id} => sprintf '%s', wire_digest([$_]) =~ s/^1://r } @lacking;
+is_deeply({map { $_->{key}{id} => $_->{row_hash} } grep { $_->{row_hash} && $_->{table} eq 'patients' } @$without}, \%by_key,
+	'and in the hashes of rows');
+
 # ---- rows that are not held ------------------------------------------------------------------------
 
 $dbh->do(q(ALTER SYSTEM SET clinic_sync.max_row_bytes = '64kB'));

@@ -89,14 +89,18 @@ static void lists_of_tables(void **state)
 
 static void orders_are_one_json_object(void **state)
 {
-	struct job_orders orders = {
-		.kind = JOB_DIGEST, .dsn = "host='a b' dbname=\"x\"", .tables = "a", .rows = true};
+	struct job_orders orders = {.kind = JOB_DIGEST,
+				    .dsn = "host='a b' dbname=\"x\"",
+				    .tables = "a",
+				    .rows = true,
+				    .skip = "a.b"};
 	char *text = job_orders_print(&orders);
 
 	(void)state;
 	assert_non_null(text);
 	assert_non_null(strstr(text, "\"job\":\"digest\""));
 	assert_non_null(strstr(text, "\"rows\":true"));
+	assert_non_null(strstr(text, "\"skip\":\"a.b\""));
 	assert_null(strchr(text, '\n'));
 	free(text);
 }
