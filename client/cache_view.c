@@ -86,3 +86,26 @@ const char *clinic_cache_view_table(const struct clinic_cache_view *v, size_t i)
 {
 	return i < v->tables.count ? v->tables.items[i]->schema->table : NULL;
 }
+
+const char *clinic_cache_view_skipped(const struct clinic_cache_view *v, const char *table,
+				      size_t i)
+{
+	const struct cached_table *t = tables_find(&v->tables, table, strlen(table));
+
+	for (size_t at = 0; t && at < t->schema->column_count; at++) {
+		if (!t->local[at].missing)
+			continue;
+		if (i-- == 0)
+			return t->schema->columns[at].name;
+	}
+	return NULL;
+}
+
+clinic_cache_status clinic_cache_view_parked(struct clinic_cache_view *v, const char *table,
+					     int64_t *rows, struct clinic_cache_error *err)
+{
+	struct cs_error why = {0};
+
+	return parked_count(v->db, table, rows, &why) == CS_OK ? CLINIC_CACHE_OK
+							       : cache_publish_error(&why, err);
+}

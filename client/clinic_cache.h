@@ -317,7 +317,17 @@ CLINIC_CACHE_API clinic_cache_status clinic_cache_view_refresh(
 CLINIC_CACHE_API const char *clinic_cache_view_cursor(const struct clinic_cache_view *v);
 CLINIC_CACHE_API size_t clinic_cache_view_table_count(const struct clinic_cache_view *v);
 CLINIC_CACHE_API const char *clinic_cache_view_table(const struct clinic_cache_view *v, size_t i);
-/* Digest of docs/protocol.md over all delivered columns; hash: 16 hex digits and NUL. */
+/* The i-th delivered column that the file's own table lacks: it is skipped. NULL: no more. */
+CLINIC_CACHE_API const char *clinic_cache_view_skipped(const struct clinic_cache_view *v,
+						       const char *table, size_t i);
+/* Rows that the file's own table refuses: they wait in clinic_cache_parked. */
+CLINIC_CACHE_API clinic_cache_status
+clinic_cache_view_parked(struct clinic_cache_view *v, const char *table, int64_t *rows,
+			 struct clinic_cache_error *err) CLINIC_CACHE_CHECKED;
+/*
+ * Digest of docs/protocol.md over the delivered columns that the file has,
+ * parked rows included; hash: 16 hex digits and NUL.
+ */
 CLINIC_CACHE_API clinic_cache_status
 clinic_cache_view_digest(struct clinic_cache_view *v, const char *table, int64_t *rows,
 			 char hash[17], struct clinic_cache_error *err) CLINIC_CACHE_CHECKED;
