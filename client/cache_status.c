@@ -16,9 +16,27 @@ static cs_status count(sqlite3 *db, const char *format, const char *name, int64_
 	return st;
 }
 
+static cs_status read_table(sqlite3 *db, const struct cached_table *cached, bool has_parked,
+			    struct clinic_cache_table_status *out, struct cs_error *err)
+{
+	cs_status st;
+
+	snprintf(out->name, sizeof(out->name), "%s", cached->schema->table);
+	out->adopted = cached->adopted;
+	st = count(db, "SELECT count(*) FROM main.\"%w\"", out->name, &out->rows, err);
+	if (st == CS_OK)
+		st = count(db,
+			   "SELECT count(*) FROM main.clinic_sync_oversize WHERE \"table\" = %Q",
+			   out->name, &out->oversize_rows, err);
+	if (st == CS_OK && has_parked)
+		st = parked_count(db, out->name, &out->parked_rows, err);
+	return st;
+}
+
 static cs_status read_tables(sqlite3 *db, struct clinic_cache_file_status *out,
 			     struct cs_error *err)
 {
+	bool has_parked = store_table_exists(db, "main", "clinic_cache_parked");
 	struct table_set set;
 	cs_status st = tables_load(db, &set, err);
 
@@ -28,19 +46,81 @@ static cs_status read_tables(sqlite3 *db, struct clinic_cache_file_status *out,
 	if (!out->tables)
 		st = cs_fail(err, CS_ERR_NOMEM, "out of memory");
 	for (size_t i = 0; i < set.count && st == CS_OK; i++) {
-		struct clinic_cache_table_status *t = &out->tables[i];
-
-		snprintf(t->name, sizeof(t->name), "%s", set.items[i]->schema->table);
-		st = count(db, "SELECT count(*) FROM main.\"%w\"", t->name, &t->rows, err);
-		if (st == CS_OK)
-			st = count(db,
-				   "SELECT count(*) FROM main.clinic_sync_oversize"
-				   " WHERE \"table\" = %Q",
-				   t->name, &t->oversize_rows, err);
+		st = read_table(db, set.items[i], has_parked, &out->tables[i], err);
+		out->parked += out->tables[i].parked_rows;
 		out->table_count = i + 1;
 	}
 	tables_free(&set);
 	return st;
+}
+
+/* Texts of clinic_sync_meta and where they go. */
+static cs_status read_texts(sqlite3 *db, struct clinic_cache_file_status *out, struct cs_error *err)
+{
+	const struct {
+		const char *key;
+		char *to;
+		size_t size;
+	} texts[] = {
+		{"cursor", out->cursor, sizeof(out->cursor)},
+		{"url", out->url, sizeof(out->url)},
+		{"device_id", out->device_id, sizeof(out->device_id)},
+		{"snapshot_at", out->snapshot_at, sizeof(out->snapshot_at)},
+		{"last_frame_at", out->last_frame_at, sizeof(out->last_frame_at)},
+		{"proven_at", out->proven_at, sizeof(out->proven_at)},
+		{"adopted_at", out->adopted_at, sizeof(out->adopted_at)},
+		{"backup", out->backup, sizeof(out->backup)},
+		{"journal_reason", out->journal_reason, sizeof(out->journal_reason)},
+	};
+	cs_status st = CS_OK;
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]) && st == CS_OK; i++)
+		st = meta_get(db, "main", texts[i].key, texts[i].to, texts[i].size, err);
+	return st;
+}
+
+static cs_status read_numbers(sqlite3 *db, struct clinic_cache_file_status *out,
+			      struct cs_error *err)
+{
+	int64_t interval = 0;
+	int64_t foreign = 0;
+	const struct {
+		const char *key;
+		int64_t *to;
+	} numbers[] = {
+		{"diverged", &out->diverged},
+		{"repairs", &out->repairs},
+		{"longest_lock_ms", &out->longest_lock_ms},
+		{"longest_swap_ms", &out->longest_swap_ms},
+		{"sync_interval_s", &interval},
+		{"foreign_writer", &foreign},
+	};
+	cs_status st = CS_OK;
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]) && st == CS_OK; i++)
+		st = count(db, "SELECT value FROM main.clinic_sync_meta WHERE key = %Q",
+			   numbers[i].key, numbers[i].to, err);
+	out->sync_interval_s = (int)interval;
+	out->foreign_writer = foreign != 0;
+	if (st == CS_OK && store_table_exists(db, "main", "clinic_cache_orphans"))
+		st = store_integer(db, "SELECT count(*) FROM main.clinic_cache_orphans",
+				   &out->orphans, err);
+	return st;
+}
+
+static cs_status read_journal_mode(sqlite3 *db, struct clinic_cache_file_status *out,
+				   struct cs_error *err)
+{
+	sqlite3_stmt *stmt;
+	cs_status st = store_prepare(db, "PRAGMA main.journal_mode", &stmt, err);
+
+	if (st != CS_OK)
+		return st;
+	if (sqlite3_step(stmt) == SQLITE_ROW)
+		snprintf(out->journal_mode, sizeof(out->journal_mode), "%s",
+			 (const char *)sqlite3_column_text(stmt, 0));
+	sqlite3_finalize(stmt);
+	return CS_OK;
 }
 
 static cs_status read_all(sqlite3 *db, struct clinic_cache_file_status *out, struct cs_error *err)
@@ -49,21 +129,11 @@ static cs_status read_all(sqlite3 *db, struct clinic_cache_file_status *out, str
 
 	if (st != CS_OK || !store_table_exists(db, "main", "clinic_sync_meta"))
 		return st;
-	st = meta_get(db, "main", "cursor", out->cursor, sizeof(out->cursor), err);
+	st = read_texts(db, out, err);
 	if (st == CS_OK)
-		st = meta_get(db, "main", "url", out->url, sizeof(out->url), err);
+		st = read_numbers(db, out, err);
 	if (st == CS_OK)
-		st = meta_get(db, "main", "device_id", out->device_id, sizeof(out->device_id), err);
-	if (st == CS_OK)
-		st = meta_get(db, "main", "snapshot_at", out->snapshot_at, sizeof(out->snapshot_at),
-			      err);
-	if (st == CS_OK)
-		st = meta_get(db, "main", "last_frame_at", out->last_frame_at,
-			      sizeof(out->last_frame_at), err);
-	if (st == CS_OK)
-		st = store_integer(db,
-				   "SELECT value FROM main.clinic_sync_meta WHERE key = 'diverged'",
-				   &out->diverged, err);
+		st = read_journal_mode(db, out, err);
 	return st == CS_OK ? read_tables(db, out, err) : st;
 }
 

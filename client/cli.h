@@ -32,7 +32,12 @@ struct cli_options {
 	size_t table_count;
 	bool once;
 	bool json;
-	int timeout_s; /* 0: not given */
+	int timeout_s;       /* 0: not given */
+	int sync_interval_s; /* as the library has it: 0: the relay's, -1: off */
+	const char *adopt;
+	const char *full_sync;
+	int user_version; /* 0: not given */
+	const char *app_sqlite;
 	log_level level;
 };
 

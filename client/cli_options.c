@@ -2,6 +2,7 @@
 #include "cli_options.h"
 
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #define PROGRAM "clinic-cache"
 #define MAX_TABLES 4096
 #define MAX_TIMEOUT_S (7 * 24 * 3600)
+#define MAX_SYNC_INTERVAL_S 3600
 #define MAX_NAME_BYTES 128
 #define TYPED_BYTES 80 /* of what was typed, in an error */
 
@@ -22,6 +24,11 @@ enum cli_option_id {
 	OPTION_ONCE,
 	OPTION_TIMEOUT,
 	OPTION_EVENTS,
+	OPTION_ADOPT,
+	OPTION_FULL_SYNC,
+	OPTION_SYNC_INTERVAL,
+	OPTION_USER_VERSION,
+	OPTION_APP_SQLITE,
 	OPTION_JSON,
 	OPTION_LOG_LEVEL,
 	OPTION_HELP,
@@ -43,6 +50,17 @@ static const struct {
 	[OPTION_ONCE] = {"once", NULL, "stop as soon as the file is level with the server"},
 	[OPTION_TIMEOUT] = {"timeout", "SECONDS", "how long to wait before giving up"},
 	[OPTION_EVENTS] = {"events", "FILE", "append every event as one line of JSON, - is stdout"},
+	[OPTION_ADOPT] =
+		{"adopt", "HOW",
+		 "server: the file's own rows give way to the server's; a copy is made before"},
+	[OPTION_FULL_SYNC] = {"full-sync", "HOW",
+			      "file: a full sync comes over HTTP (default); link: over the link"},
+	[OPTION_SYNC_INTERVAL] = {"sync-interval", "SECONDS",
+				  "how often to compare with the server, 0: never; default: the "
+				  "relay's"},
+	[OPTION_USER_VERSION] = {"user-version", "N", "PRAGMA user_version of a new file"},
+	[OPTION_APP_SQLITE] = {"app-sqlite", "VERSION",
+			       "SQLite of the app that uses the file, such as 3.51.3"},
 	[OPTION_JSON] = {"json", NULL, "results as JSON"},
 	[OPTION_LOG_LEVEL] = {"log-level", "LEVEL", "debug, info, warning or error"},
 	[OPTION_HELP] = {"help", NULL, "show this help"},
@@ -57,7 +75,9 @@ static const struct cli_command commands[] = {
 		.summary = "make FILE equal to the server and keep it so",
 		.options = OPTIONS_OF_ALL | BIT(OPTION_URL) | BIT(OPTION_DB) |
 			   BIT(OPTION_ACCESS_CODE_FILE) | BIT(OPTION_TABLES) | BIT(OPTION_NAME) |
-			   BIT(OPTION_ONCE) | BIT(OPTION_TIMEOUT) | BIT(OPTION_EVENTS),
+			   BIT(OPTION_ONCE) | BIT(OPTION_TIMEOUT) | BIT(OPTION_EVENTS) |
+			   BIT(OPTION_ADOPT) | BIT(OPTION_FULL_SYNC) | BIT(OPTION_SYNC_INTERVAL) |
+			   BIT(OPTION_USER_VERSION) | BIT(OPTION_APP_SQLITE),
 		.required = BIT(OPTION_DB),
 	},
 	{
@@ -141,15 +161,30 @@ static const struct cli_command *usage_error(const struct cli_command *command, 
 
 /* ---- values ---------------------------------------------------------------------------- */
 
-static bool parse_timeout(const char *text, int *out)
+static bool parse_number(const char *text, long least, long most, int *out)
 {
 	char *end;
 	long value = strtol(text, &end, 10);
 
-	if (text[0] < '0' || text[0] > '9' || *end != '\0' || value < 1 || value > MAX_TIMEOUT_S)
+	if (text[0] < '0' || text[0] > '9' || *end != '\0' || value < least || value > most)
 		return false;
 	*out = (int)value;
 	return true;
+}
+
+static bool parse_interval(const char *text, int *out)
+{
+	if (!parse_number(text, 0, MAX_SYNC_INTERVAL_S, out))
+		return false;
+	/* the library's 0 is the relay's interval */
+	if (*out == 0)
+		*out = -1;
+	return true;
+}
+
+static bool is_one_of(const char *text, const char *first, const char *second)
+{
+	return strcmp(text, first) == 0 || strcmp(text, second) == 0;
 }
 
 static bool add_table(struct cli_options *out, const char *name, size_t len)
@@ -207,9 +242,22 @@ static bool set_option(int id, const char *value, struct cli_options *out)
 		out->once = true;
 		return true;
 	case OPTION_TIMEOUT:
-		return parse_timeout(value, &out->timeout_s);
+		return parse_number(value, 1, MAX_TIMEOUT_S, &out->timeout_s);
 	case OPTION_EVENTS:
 		out->events = value;
+		return true;
+	case OPTION_ADOPT:
+		out->adopt = value;
+		return is_one_of(value, "server", "merge");
+	case OPTION_FULL_SYNC:
+		out->full_sync = value;
+		return is_one_of(value, "file", "link");
+	case OPTION_SYNC_INTERVAL:
+		return parse_interval(value, &out->sync_interval_s);
+	case OPTION_USER_VERSION:
+		return parse_number(value, 1, INT_MAX, &out->user_version);
+	case OPTION_APP_SQLITE:
+		out->app_sqlite = value;
 		return true;
 	case OPTION_JSON:
 		out->json = true;
@@ -255,6 +303,9 @@ static const char *find_contradiction(const struct cli_command *command,
 {
 	if (command->run == cli_sync && out->timeout_s && !out->once)
 		return "--timeout needs --once";
+	if (out->adopt && strcmp(out->adopt, "merge") == 0)
+		return "--adopt=merge, where the file's rows become writes to the server, comes "
+		       "with the writes in a later version; --adopt=server takes the server's rows";
 	return NULL;
 }
 

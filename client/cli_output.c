@@ -92,6 +92,12 @@ void cli_json_text(struct dynbuf *b, const char *name, const char *value)
 		dynbuf_adds(b, "null");
 }
 
+void cli_json_bool(struct dynbuf *b, const char *name, bool value)
+{
+	json_name(b, name);
+	dynbuf_adds(b, value ? "true" : "false");
+}
+
 void cli_json_number(struct dynbuf *b, const char *name, long long value)
 {
 	json_name(b, name);

@@ -24,6 +24,7 @@ int cli_fail_status(const struct cli_options *options, const struct cs_error *er
 
 /* "name":"value" or "name":null, with a comma before it unless it is the first of an object. */
 void cli_json_text(struct dynbuf *b, const char *name, const char *value);
+void cli_json_bool(struct dynbuf *b, const char *name, bool value);
 void cli_json_number(struct dynbuf *b, const char *name, long long value);
 
 /* One event as one line of JSON, flushed; false when it could not be written. */

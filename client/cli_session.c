@@ -275,6 +275,11 @@ clinic_cache_status cli_session_open(struct link_loop *loop, const struct cli_se
 		.on_event = setup->on_event,
 		.context = setup->context,
 		.no_change_events = setup->no_change_events,
+		.adopt = options->adopt,
+		.full_sync = options->full_sync,
+		.sync_interval_s = options->sync_interval_s,
+		.user_version = options->user_version,
+		.app_sqlite_version = options->app_sqlite,
 	};
 	struct cli_session *s;
 	clinic_cache_status status;

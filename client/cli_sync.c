@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cli_access.h"
+#include "cli_difference.h"
 #include "cli_output.h"
 #include "cli_session.h"
 #include "clock.h"
@@ -89,6 +90,16 @@ static int not_level(const struct cli_options *options, const struct cli_session
 			options->db, trouble[0] ? ": " : "", trouble);
 }
 
+static int stopped(const struct cli_options *options, const struct clinic_cache *cache)
+{
+	const struct clinic_cache_error *error = clinic_cache_last_error(cache);
+
+	/* the file has rows that nobody but its owner may give up */
+	if (error->status == CLINIC_CACHE_ERR_USAGE && clinic_cache_difference_of(cache))
+		return cli_refuse_difference(options, cache);
+	return cli_fail_library(options, error);
+}
+
 static int follow(struct sync_run *run, struct link_loop *loop, struct cli_session *session,
 		  const struct cli_access *access)
 {
@@ -102,8 +113,7 @@ static int follow(struct sync_run *run, struct link_loop *loop, struct cli_sessi
 		uint32_t wait_ms = STEP_MS;
 
 		if (cli_session_is_stopped(session))
-			return cli_fail_library(
-				options, clinic_cache_last_error(cli_session_cache(session)));
+			return stopped(options, cli_session_cache(session));
 		if (run->events_failed)
 			return cli_fail(options, EXIT_CONFIG, "cannot write the events");
 		/* the relay took the code */
