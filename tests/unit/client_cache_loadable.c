@@ -180,7 +180,8 @@ static void note_settings(struct app *a, char *out, size_t size)
 		"PRAGMA wal_autocheckpoint",
 		"PRAGMA journal_size_limit",
 		"PRAGMA locking_mode",
-		"SELECT group_concat(name) FROM pragma_database_list",
+		/* temp is there from its first use on, and empty */
+		"SELECT group_concat(name) FROM pragma_database_list WHERE name <> 'temp'",
 		"SELECT count(*) FROM temp.sqlite_schema",
 	};
 	size_t at = 0;
@@ -441,6 +442,31 @@ static void applies_what_is_held(void **state)
 	assert_string_equal(logins(a), "p1=eve,p2=ida");
 }
 
+static void parks_what_the_apps_own_table_refuses(void **state)
+{
+	struct app *a = *state;
+	char before[2000], after[2000];
+
+	run(a, "CREATE TABLE mine(id INTEGER PRIMARY KEY); INSERT INTO mine VALUES(1);"
+	       "CREATE TABLE people(id TEXT PRIMARY KEY, login TEXT CHECK(login <> 'bad'),"
+	       " score REAL, seen INTEGER)");
+	sync_app(a);
+	note_settings(a, before, sizeof(before));
+	assert_string_equal(receive(a, FRAME(C1, C2, LOGIN("p1", "bad") "," LOGIN("p2", "ida"))),
+			    "1");
+	/* the row keeps away, the rest of its batch does not */
+	assert_string_equal(logins(a), "p2=ida");
+	assert_string_equal(ask(a, "SELECT key FROM clinic_cache_parked", NULL), "{\"id\":\"p1\"}");
+	assert_non_null(strstr(ask(a, "SELECT clinic_cache_events()", NULL), "\"row_parked\""));
+	note_settings(a, after, sizeof(after));
+	assert_string_equal(after, before);
+	assert_string_equal(receive(a, FRAME(C2, C3, LOGIN("p1", "eve"))), "1");
+	assert_string_equal(ask(a, "SELECT count(*) FROM clinic_cache_parked", NULL), "0");
+	assert_string_equal(logins(a), "p2=ida,p1=eve");
+	note_settings(a, after, sizeof(after));
+	assert_string_equal(after, before);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -457,6 +483,7 @@ int main(void)
 		TEST(can_be_called_by_the_app_only),
 		TEST(says_what_is_wrong),
 		TEST(applies_what_is_held),
+		TEST(parks_what_the_apps_own_table_refuses),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
