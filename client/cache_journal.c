@@ -19,7 +19,6 @@
 
 #define GOOD_VERSION 3051003
 #define HEADER_VERSION_AT 96
-#define HEADER_BYTES 100
 
 int journal_parse_version(const char *text)
 {
@@ -69,22 +68,21 @@ void journal_choose(const struct journal_facts *facts, struct journal_choice *ou
 
 /* ---- the file ----------------------------------------------------------------------------- */
 
-/* The SQLite that wrote the file last, if it was not one like ours; 0: not known. */
-static int read_header(const char *path)
+/*
+ * The SQLite that wrote the file last; 0: not known.  Read through SQLite's own
+ * descriptor: closing another one of the same file would drop all locks that
+ * this process has on it, those of the app's connections, too.
+ */
+int journal_header(const struct clinic_cache *c)
 {
-	unsigned char header[HEADER_BYTES];
-	FILE *f = fopen(path, "rb");
-	bool whole = f && fread(header, 1, sizeof(header), f) == sizeof(header);
-	const unsigned char *at = header + HEADER_VERSION_AT;
-	int version;
+	sqlite3_file *file = NULL;
+	unsigned char at[4];
 
-	if (f)
-		fclose(f);
-	if (!whole)
+	if (sqlite3_file_control(c->db, "main", SQLITE_FCNTL_FILE_POINTER, &file) != SQLITE_OK ||
+	    !file || !file->pMethods ||
+	    file->pMethods->xRead(file, at, sizeof(at), HEADER_VERSION_AT) != SQLITE_OK)
 		return 0;
-	version =
-		(int)((unsigned)at[0] << 24 | (unsigned)at[1] << 16 | (unsigned)at[2] << 8 | at[3]);
-	return version;
+	return (int)((unsigned)at[0] << 24 | (unsigned)at[1] << 16 | (unsigned)at[2] << 8 | at[3]);
 }
 
 cs_status journal_note_header(struct clinic_cache *c, int version, struct cs_error *err)
@@ -95,11 +93,6 @@ cs_status journal_note_header(struct clinic_cache *c, int version, struct cs_err
 		return CS_OK;
 	snprintf(text, sizeof(text), "%d", version);
 	return meta_set(c->db, "app_sqlite", text, err);
-}
-
-int journal_header(const struct clinic_cache *c)
-{
-	return read_header(c->path);
 }
 
 static cs_status read_facts(struct clinic_cache *c, struct journal_facts *facts,
