@@ -12,51 +12,52 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAIRS_MOST 50 /* columns in one call: SQLite takes 100 arguments at least */
-
 /* ---- one value and the other -------------------------------------------------------------- */
 
 struct comparing {
 	const struct schema *schema;
+	size_t *columns; /* positions in the schema, in the order of the query */
+	size_t count;
 	struct dynbuf here, there;
 };
 
-static void take(sqlite3_value *value, struct bound_value *out)
+static void take(sqlite3_stmt *stmt, int at, struct bound_value *out)
 {
 	memset(out, 0, sizeof(*out));
-	switch (sqlite3_value_type(value)) {
+	switch (sqlite3_column_type(stmt, at)) {
 	case SQLITE_INTEGER:
 		out->kind = BIND_INTEGER;
-		out->integer = sqlite3_value_int64(value);
+		out->integer = sqlite3_column_int64(stmt, at);
 		return;
 	case SQLITE_FLOAT:
 		out->kind = BIND_REAL;
-		out->real = sqlite3_value_double(value);
+		out->real = sqlite3_column_double(stmt, at);
 		return;
 	case SQLITE_BLOB:
 		out->kind = BIND_BLOB;
-		out->bytes = sqlite3_value_blob(value);
+		out->bytes = sqlite3_column_blob(stmt, at);
 		break;
 	case SQLITE_TEXT:
 		out->kind = BIND_TEXT;
-		out->bytes = (const char *)sqlite3_value_text(value);
+		out->bytes = (const char *)sqlite3_column_text(stmt, at);
 		break;
 	default:
 		out->kind = BIND_NULL;
 		return;
 	}
-	out->len = (size_t)sqlite3_value_bytes(value);
+	out->len = (size_t)sqlite3_column_bytes(stmt, at);
 }
 
-static bool is_same(struct comparing *cmp, const struct schema_column *column, sqlite3_value *a,
-		    sqlite3_value *b)
+/* Column i of the query: the file's value, and the snapshot's next to it. */
+static bool is_same(struct comparing *cmp, sqlite3_stmt *stmt, size_t i)
 {
+	const struct schema_column *column = &cmp->schema->columns[cmp->columns[i]];
 	struct bound_value here, there;
 	const char *text[2];
 	size_t len[2];
 
-	take(a, &here);
-	take(b, &there);
+	take(stmt, (int)(2 * i), &here);
+	take(stmt, (int)(2 * i) + 1, &there);
 	dynbuf_reset(&cmp->here);
 	dynbuf_reset(&cmp->there);
 	if (!value_print_stored(column, &here, &cmp->here, &text[0], &len[0]) ||
@@ -67,20 +68,12 @@ static bool is_same(struct comparing *cmp, const struct schema_column *column, s
 	return len[0] == len[1] && memcmp(text[0], text[1], len[0]) == 0;
 }
 
-/* clinic_sync_differs(column, here, there, column, here, there, …) */
-static void differs(sqlite3_context *context, int count, sqlite3_value **values)
+static bool row_is_same(struct comparing *cmp, sqlite3_stmt *stmt)
 {
-	struct comparing *cmp = sqlite3_user_data(context);
-
-	for (int i = 0; i + 2 < count; i += 3) {
-		size_t at = (size_t)sqlite3_value_int64(values[i]);
-
-		if (!is_same(cmp, &cmp->schema->columns[at], values[i + 1], values[i + 2])) {
-			sqlite3_result_int(context, 1);
-			return;
-		}
-	}
-	sqlite3_result_int(context, 0);
+	for (size_t i = 0; i < cmp->count; i++)
+		if (!is_same(cmp, stmt, i))
+			return false;
+	return true;
 }
 
 /* ---- one table ---------------------------------------------------------------------------- */
@@ -124,10 +117,11 @@ static cs_status has_column(sqlite3 *db, const char *table, const char *column, 
 	return st;
 }
 
-static cs_status add_comparisons(sqlite3 *db, struct dynbuf *b, const struct schema *s,
-				 struct cs_error *err)
+/* The values of both sides, of the delivered columns that the file has. */
+static cs_status add_columns(struct clinic_cache *c, struct comparing *cmp, struct cs_error *err)
 {
-	size_t pairs = 0;
+	const struct schema *s = cmp->schema;
+	struct dynbuf *sql = &c->sql;
 	cs_status st = CS_OK;
 
 	for (size_t i = 0; i < s->column_count && st == CS_OK; i++) {
@@ -135,19 +129,15 @@ static cs_status add_comparisons(sqlite3 *db, struct dynbuf *b, const struct sch
 
 		if (s->columns[i].key_position >= 0)
 			continue;
-		st = has_column(db, s->table, s->columns[i].name, &there, err);
+		st = has_column(c->db, s->table, s->columns[i].name, &there, err);
 		if (st != CS_OK || !there)
 			continue;
-		if (pairs % PAIRS_MOST == 0)
-			dynbuf_adds(b, pairs ? ") OR clinic_sync_differs("
-					     : " AND (clinic_sync_differs(");
-		dynbuf_addf(b, "%s%zu, m.", pairs % PAIRS_MOST ? ", " : "", i);
-		schema_add_identifier(b, s->columns[i].name);
-		dynbuf_adds(b, ", s.");
-		schema_add_identifier(b, s->columns[i].name);
-		pairs++;
+		dynbuf_adds(sql, cmp->count ? ", m." : "m.");
+		schema_add_identifier(sql, s->columns[i].name);
+		dynbuf_adds(sql, ", s.");
+		schema_add_identifier(sql, s->columns[i].name);
+		cmp->columns[cmp->count++] = i;
 	}
-	dynbuf_adds(b, pairs ? "))" : " AND 0");
 	return st;
 }
 
@@ -169,9 +159,42 @@ static cs_status run_count(sqlite3 *db, struct dynbuf *sql, int64_t *out, struct
 	return store_integer(db, sql->data, out, err);
 }
 
+static cs_status count_different(struct clinic_cache *c, struct comparing *cmp, int64_t *out,
+				 struct cs_error *err)
+{
+	struct dynbuf *sql = &c->sql;
+	sqlite3_stmt *stmt;
+	int rc;
+	cs_status st;
+
+	dynbuf_reset(sql);
+	dynbuf_adds(sql, "SELECT ");
+	st = add_columns(c, cmp, err);
+	if (st != CS_OK || cmp->count == 0)
+		return st;
+	dynbuf_adds(sql, " FROM main.");
+	schema_add_identifier(sql, cmp->schema->table);
+	dynbuf_adds(sql, " AS m JOIN snapshot.");
+	schema_add_identifier(sql, cmp->schema->table);
+	dynbuf_adds(sql, " AS s ON ");
+	add_on_key(sql, cmp->schema);
+	if (sql->failed)
+		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	st = store_prepare(c->db, sql->data, &stmt, err);
+	if (st != CS_OK)
+		return st;
+	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
+		*out += !row_is_same(cmp, stmt);
+	if (rc != SQLITE_DONE)
+		st = store_fail(c->db, "compare the file", err);
+	sqlite3_finalize(stmt);
+	return st;
+}
+
 static cs_status compare(struct clinic_cache *c, const struct schema *s,
 			 struct clinic_cache_table_difference *out, struct cs_error *err)
 {
+	struct comparing cmp = {.schema = s};
 	struct dynbuf *sql = &c->sql;
 	cs_status st = count_rows(c->db, "main", s, &out->here, err);
 
@@ -183,36 +206,16 @@ static cs_status compare(struct clinic_cache *c, const struct schema *s,
 	if (st == CS_OK)
 		st = run_count(c->db, sql, &out->only_here, err);
 	out->only_there = out->there - (out->here - out->only_here);
-	dynbuf_reset(sql);
-	dynbuf_adds(sql, "SELECT count(*) FROM main.");
-	schema_add_identifier(sql, s->table);
-	dynbuf_adds(sql, " AS m JOIN snapshot.");
-	schema_add_identifier(sql, s->table);
-	dynbuf_adds(sql, " AS s ON ");
-	add_on_key(sql, s);
-	if (st == CS_OK)
-		st = add_comparisons(c->db, sql, s, err);
-	return st == CS_OK ? run_count(c->db, sql, &out->different, err) : st;
-}
-
-static cs_status compare_with_function(struct clinic_cache *c, const struct schema *s,
-				       struct clinic_cache_table_difference *out,
-				       struct cs_error *err)
-{
-	struct comparing cmp = {.schema = s};
-	cs_status st;
-
+	cmp.columns = calloc(s->column_count + 1, sizeof(*cmp.columns));
+	if (!cmp.columns && st == CS_OK)
+		st = cs_fail(err, CS_ERR_NOMEM, "out of memory");
 	dynbuf_init(&cmp.here, CACHE_MESSAGE_BYTES_MOST);
 	dynbuf_init(&cmp.there, CACHE_MESSAGE_BYTES_MOST);
-	if (sqlite3_create_function(c->db, "clinic_sync_differs", -1, SQLITE_UTF8, &cmp, differs,
-				    NULL, NULL) == SQLITE_OK)
-		st = compare(c, s, out, err);
-	else
-		st = store_fail(c->db, "compare the file", err);
-	sqlite3_create_function(c->db, "clinic_sync_differs", -1, SQLITE_UTF8, NULL, NULL, NULL,
-				NULL);
+	if (st == CS_OK)
+		st = count_different(c, &cmp, &out->different, err);
 	dynbuf_free(&cmp.here);
 	dynbuf_free(&cmp.there);
+	free(cmp.columns);
 	return st;
 }
 
@@ -228,7 +231,7 @@ static cs_status compare_next(struct clinic_cache *c, const char *name,
 	if (st == CS_OK)
 		st = adopt_check(c->db, s, err);
 	if (st == CS_OK)
-		st = compare_with_function(c, s, d, err);
+		st = compare(c, s, d, err);
 	if (st == CS_OK && d->here > 0) {
 		strncpy(d->name, name, sizeof(d->name) - 1);
 		out->table_count++;
