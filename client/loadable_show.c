@@ -48,6 +48,29 @@ static json_t *last_error(const struct clinic_cache *c)
 			 error->text);
 }
 
+/* What stood against taking the file over; null: nothing. */
+static json_t *difference(const struct clinic_cache *c)
+{
+	const struct clinic_cache_difference *d = clinic_cache_difference_of(c);
+	json_t *list = d ? json_array() : json_null();
+
+	for (size_t i = 0; d && list && i < d->table_count; i++) {
+		const struct clinic_cache_table_difference *t = &d->tables[i];
+
+		if (json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "table",
+							  t->name, "here", (json_int_t)t->here,
+							  "there", (json_int_t)t->there,
+							  "only_here", (json_int_t)t->only_here,
+							  "only_there", (json_int_t)t->only_there,
+							  "different", (json_int_t)t->different)) !=
+		    0) {
+			json_decref(list);
+			list = NULL;
+		}
+	}
+	return list;
+}
+
 void loadable_show_state(sqlite3_context *call, struct loaded *l)
 {
 	const struct clinic_cache *c = l->cache;
@@ -56,11 +79,11 @@ void loadable_show_state(sqlite3_context *call, struct loaded *l)
 		give(call, json_pack("{s:b}", "open", 0));
 		return;
 	}
-	give(call,
-	     json_pack("{s:b, s:b, s:b, s:b, s:s?, s:s, s:o, s:I, s:I, s:s?}", "open", 1, "level",
-		       clinic_cache_is_level(c), "stopped", clinic_cache_is_stopped(c), "holds",
-		       clinic_cache_holds(c), "cursor", clinic_cache_cursor(c), "device_id",
-		       clinic_cache_device_id(c), "last_error", last_error(c), "events_waiting",
-		       (json_int_t)l->events.count, "events_lost", (json_int_t)l->events.lost_ever,
-		       "remark", clinic_cache_remark()));
+	give(call, json_pack("{s:b, s:b, s:b, s:b, s:s?, s:s, s:o, s:o, s:I, s:I, s:s?}", "open", 1,
+			     "level", clinic_cache_is_level(c), "stopped",
+			     clinic_cache_is_stopped(c), "holds", clinic_cache_holds(c), "cursor",
+			     clinic_cache_cursor(c), "device_id", clinic_cache_device_id(c),
+			     "last_error", last_error(c), "difference", difference(c),
+			     "events_waiting", (json_int_t)l->events.count, "events_lost",
+			     (json_int_t)l->events.lost_ever, "remark", clinic_cache_remark()));
 }

@@ -467,6 +467,34 @@ static void parks_what_the_apps_own_table_refuses(void **state)
 	assert_string_equal(after, before);
 }
 
+static void takes_over_a_file_with_rows_when_told(void **state)
+{
+	struct app *a = *state;
+
+	run(a, "CREATE TABLE people(id TEXT PRIMARY KEY, login TEXT, score REAL, seen INTEGER);"
+	       "INSERT INTO people VALUES('p1', 'ann', 1.5, 1), ('p9', 'zoe', 0, 0)");
+	assert_string_equal(ask(a, "SELECT clinic_cache_open(?)", OPTIONS), "1");
+	ask_for_snapshot(a);
+	assert_non_null(strstr(ask(a, "SELECT clinic_cache_snapshot_fetched()", NULL), "people"));
+	ask(a, "SELECT json_extract(clinic_cache_state(), '$.difference[0]')", NULL);
+	assert_string_equal(a->said, "{\"table\":\"people\",\"here\":2,\"there\":2,"
+				     "\"only_here\":1,\"only_there\":1,\"different\":0}");
+	assert_non_null(strstr(ask(a, "SELECT clinic_cache_next_action()", NULL), "\"stop\""));
+	assert_string_equal(logins(a), "p1=ann,p9=zoe");
+	assert_string_equal(ask(a, "SELECT clinic_cache_close()", NULL), "1");
+	assert_string_equal(ask(a, "SELECT clinic_cache_open(?)",
+				"{\"url\":\"ws://127.0.0.1:8080/ws\",\"adopt\":\"server\"}"),
+			    "1");
+	ask_for_snapshot(a);
+	assert_string_equal(ask(a, "SELECT clinic_cache_snapshot_fetched()", NULL), "1");
+	assert_string_equal(logins(a), "p1=ann,p2=bob");
+	assert_string_equal(ask(a, "SELECT count(*) FROM clinic_cache_orphans", NULL), "1");
+	assert_string_equal(
+		ask(a, "SELECT group_concat(name) FROM pragma_database_list WHERE name <> 'temp'",
+		    NULL),
+		"main");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -484,6 +512,7 @@ int main(void)
 		TEST(says_what_is_wrong),
 		TEST(applies_what_is_held),
 		TEST(parks_what_the_apps_own_table_refuses),
+		TEST(takes_over_a_file_with_rows_when_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
