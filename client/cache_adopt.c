@@ -128,7 +128,7 @@ static cs_status check_with_key(sqlite3 *db, const struct schema *s, const char 
 	if (st == CS_OK)
 		st = ask(db,
 			 "SELECT count(*) = ?3 FROM pragma_table_info(?1, 'main')"
-			 " WHERE name IN " KEY_NAMES,
+			 " WHERE name COLLATE NOCASE IN " KEY_NAMES,
 			 s, key, &columns, err);
 	if (st == CS_OK && !columns)
 		return cs_fail(err, CS_ERR_CONFIG,
@@ -136,11 +136,13 @@ static cs_status check_with_key(sqlite3 *db, const struct schema *s, const char 
 			       s->table, key);
 	if (st == CS_OK)
 		st = ask(db,
-			 "SELECT (SELECT count(*) = ?3 AND min(name IN " KEY_NAMES ")"
+			 "SELECT (SELECT count(*) = ?3 AND min(name COLLATE NOCASE IN " KEY_NAMES
+			 ")"
 			 "  FROM pragma_table_info(?1, 'main') WHERE pk > 0)"
 			 " OR EXISTS (SELECT 1 FROM pragma_index_list(?1, 'main') AS l"
 			 "  WHERE l.\"unique\" AND NOT l.partial AND"
-			 "  (SELECT count(*) = ?3 AND min(ifnull(name, '') IN " KEY_NAMES ")"
+			 "  (SELECT count(*) = ?3 AND min(ifnull(name, '') COLLATE NOCASE "
+			 "IN " KEY_NAMES ")"
 			 "   FROM pragma_index_info(l.name, 'main')))",
 			 s, key, &unique, err);
 	if (st == CS_OK && !unique)
