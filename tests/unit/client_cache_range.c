@@ -23,7 +23,7 @@ static const char *const apps[] = {
 	"CREATE TABLE places(v TEXT CHECK(v <> 'parked'), t TEXT, n INTEGER, PRIMARY KEY(n, t))",
 	"CREATE TABLE places(v TEXT CHECK(v <> 'parked'), t TEXT COLLATE NOCASE, n TEXT,"
 	" PRIMARY KEY(t, n)) WITHOUT ROWID",
-	"CREATE TABLE places(n REAL, t INTEGER, v TEXT CHECK(v <> 'parked'))",
+	"CREATE TABLE places(n REAL, t INTEGER, v TEXT CHECK(v <> 'parked'), UNIQUE(t, n))",
 };
 static const long long numbers[] = {-9007199254740991, -10, -9, 0, 2, 10, 9007199254740991};
 static const char *const texts[] = {
