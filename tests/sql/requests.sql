@@ -148,10 +148,10 @@ SELECT clinic_sync.relay_report('{"id":"r","name":"front"}', '[{"id":"desk-1","n
 SELECT results_eq('SELECT id, rows, proven_at, repairs, parked FROM clinic_sync.devices ORDER BY id',
 	$$VALUES ('desk-1', 1000::bigint, '2026-01-01T00:00:00Z'::timestamptz, 0::bigint, 0::bigint), ('new', NULL, NULL, NULL, NULL)$$, 'rows, proven_at, repairs, parked');
 SELECT is_empty('SELECT clinic_sync.problems()', 'no problem');
-SELECT clinic_sync.relay_report('{"id":"r","name":"front"}', '[{"id":"desk-1","name":"Reception"},{"id":"new"}]');
+SELECT clinic_sync.relay_report('{"id":"r","name":"front"}', '[{"id":"desk-1","name":"Reception","state":"live"},{"id":"new"}]');
 SELECT is((SELECT rows || ' ' || repairs FROM clinic_sync.devices WHERE id = 'desk-1'), '1000 0', 'what a report leaves out stays');
 SELECT xmin AS before FROM clinic_sync.device WHERE id = 'desk-1' \gset
-SELECT clinic_sync.relay_report('{"id":"r","name":"front"}', '[{"id":"desk-1","name":"Reception","rows":1000},{"id":"new"}]');
+SELECT clinic_sync.relay_report('{"id":"r","name":"front"}', '[{"id":"desk-1","name":"Reception","state":"live","rows":1000},{"id":"new"}]');
 SELECT is((SELECT xmin::text FROM clinic_sync.device WHERE id = 'desk-1'), :'before', 'what says nothing new is not written');
 SELECT clinic_sync.relay_report('{"id":"r","name":"front"}', '[{"id":"desk-1","name":"Reception","repairs":2,"proven_at":"2026-01-02T00:00:00Z"},{"id":"new"}]');
 SELECT results_eq('SELECT clinic_sync.problems()',
