@@ -11,6 +11,10 @@
  *	  is invalidated in the relcache.  The callback only marks it, since it may
  *	  run while capture is using the entry; the next lookup builds it anew.
  *
+ *	  What is read in several steps (the indexes, then which of them is the
+ *	  key's) can fall apart while REINDEX CONCURRENTLY swaps two of them: an
+ *	  entry that was invalidated while it was built is built once more.
+ *
  * 3. The root of a partition is read without a lock.  A writer to a leaf holds
  *	  no lock on the root, and waiting for one here could deadlock with an
  *	  ALTER TABLE of the root that waits for the leaf.  What is read (columns,
@@ -44,6 +48,9 @@ typedef struct PublicationRow
 	Datum *excluded; /* names */
 	int nexcluded;
 } PublicationRow;
+
+/* Where invalidations come all the time (debug_discard_caches) the last attempt must do. */
+#define BUILD_ATTEMPTS_MOST 5
 
 static HTAB *entries = NULL;
 static Oid publication_table = InvalidOid;
@@ -317,13 +324,33 @@ create_cache(void)
 						  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
+/* Build the entry of a relation anew; false if it is not published. */
+static bool
+rebuild_entry(CsPublication *entry, Relation rel)
+{
+	for (int attempt = 0; attempt < BUILD_ATTEMPTS_MOST; attempt++)
+	{
+		uint64 before = invalidations;
+
+		if (entry->context != NULL)
+			MemoryContextDelete(entry->context);
+		memset(entry, 0, sizeof(CsPublication));
+		entry->relid = RelationGetRelid(rel);
+		if (!build_entry(entry, rel))
+			return false;
+		entry->valid = (before == invalidations);
+		if (entry->valid)
+			break;
+	}
+	return true;
+}
+
 CsPublication *
 cs_publication_get(Relation rel)
 {
 	static CsPublication *last = NULL; /* entries stay where they are */
 	Oid relid = RelationGetRelid(rel);
 	CsPublication *entry;
-	uint64 before;
 	bool found;
 
 	if (last != NULL && last->relid == relid && last->valid)
@@ -334,17 +361,9 @@ cs_publication_get(Relation rel)
 	if (found && entry->valid)
 		return entry;
 
-	if (found && entry->context != NULL)
-		MemoryContextDelete(entry->context);
-	memset(entry, 0, sizeof(CsPublication));
-	entry->relid = relid;
-
-	/* an invalidation that arrives while we read leaves the entry invalid */
-	before = invalidations;
-	if (!build_entry(entry, rel))
-		return NULL;
-	entry->valid = (before == invalidations);
-	return entry;
+	if (!found)
+		memset(entry, 0, sizeof(CsPublication));
+	return rebuild_entry(entry, rel) ? entry : NULL;
 }
 
 void
