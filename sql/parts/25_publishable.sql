@@ -68,8 +68,8 @@ END
 $$;
 COMMENT ON FUNCTION clinic_sync.type_class(oid, int) IS 'internal: class of a type in a SQLite cache';
 
-/* A type whose text depends on the session or the server, also inside arrays, domains, ranges and row types. */
-CREATE FUNCTION clinic_sync.type_refused(type oid) RETURNS boolean
+/* A type and all it is made of: arrays, domains, ranges and row types, at any depth. */
+CREATE FUNCTION clinic_sync.type_parts(type oid) RETURNS SETOF oid
 	LANGUAGE sql STABLE
 BEGIN ATOMIC
 	WITH RECURSIVE part(oid) AS (
@@ -87,12 +87,16 @@ BEGIN ATOMIC
 		) inner_type
 		WHERE inner_type.oid <> 0
 	)
-	SELECT EXISTS (
-		SELECT FROM part
+	SELECT part.oid FROM part;
+END;
+COMMENT ON FUNCTION clinic_sync.type_parts(oid) IS 'internal: a type and those it is made of';
+
+CREATE FUNCTION clinic_sync.type_refused(type oid) RETURNS boolean
+	LANGUAGE sql STABLE
+	RETURN EXISTS (SELECT FROM clinic_sync.type_parts(type) part(oid)
 		JOIN pg_type t ON t.oid = part.oid
 		WHERE t.typnamespace = 'pg_catalog'::regnamespace
 			AND (t.typname = 'money' OR t.typname = ANY ('{regproc,regprocedure,regoper,regoperator,regclass,regtype,regrole,regnamespace,regconfig,regdictionary,regcollation,regdatabase}'::name[])));
-END;
 COMMENT ON FUNCTION clinic_sync.type_refused(oid) IS
 	'internal: true for money and the reg* types, whose text depends on settings';
 
@@ -110,6 +114,20 @@ BEGIN ATOMIC
 	ORDER BY a.attnum;
 END;
 COMMENT ON FUNCTION clinic_sync.published_columns(regclass, name[]) IS 'internal: columns that devices get';
+
+/* Columns of the primary key, at their places in it. */
+CREATE FUNCTION clinic_sync.key_columns(relation regclass)
+	RETURNS TABLE (place int, name name, type oid, typmod int, valid boolean)
+	LANGUAGE sql STABLE
+BEGIN ATOMIC
+	SELECT k.place::int, a.attname, a.atttypid, a.atttypmod, i.indisvalid
+	FROM pg_index i
+	CROSS JOIN LATERAL unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY k(attnum, place)
+	JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+	WHERE i.indrelid = relation AND i.indisprimary
+	ORDER BY k.place;
+END;
+COMMENT ON FUNCTION clinic_sync.key_columns(regclass) IS 'internal: columns of a table''s primary key';
 
 /* Everything that stands against publishing; no row when nothing does. */
 CREATE FUNCTION clinic_sync.publish_problems(relation regclass, event text, exclude_columns name[])
@@ -156,10 +174,7 @@ BEGIN
 	RETURN QUERY SELECT '42809', 'other tables inherit from it', 'Tables of an inheritance tree cannot be published.'
 		WHERE class.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = relation);
 
-	SELECT array_agg(a.attname) INTO key_columns
-	FROM pg_index i
-	JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
-	WHERE i.indrelid = relation AND i.indisprimary AND i.indisvalid;
+	SELECT array_agg(k.name) INTO key_columns FROM clinic_sync.key_columns(relation) k WHERE k.valid;
 	RETURN QUERY SELECT '55000', 'it has no primary key', 'Add one with ALTER TABLE ... ADD PRIMARY KEY.'
 		WHERE key_columns IS NULL;
 
@@ -234,11 +249,7 @@ DECLARE
 	columns text;
 	indexes text;
 BEGIN
-	SELECT string_agg(to_json(a.attname)::text, ',' ORDER BY k.position) INTO key
-	FROM pg_index i
-	CROSS JOIN LATERAL unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY k(attnum, position)
-	JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-	WHERE i.indrelid = relation AND i.indisprimary;
+	SELECT string_agg(to_json(k.name)::text, ',' ORDER BY k.place) INTO key FROM clinic_sync.key_columns(relation) k;
 
 	SELECT string_agg(format('{"name":%s,"type":%s,"class":%s,"nullable":%s,"identity":%s}',
 			to_json(c.name), to_json(format_type(c.type, c.typmod)), to_json(clinic_sync.type_class(c.type, c.typmod)),

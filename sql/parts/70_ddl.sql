@@ -251,7 +251,7 @@ BEGIN
 		JOIN pg_type t ON (d.classid = 'pg_type'::regclass AND t.oid = d.objid) OR (d.classid = 'pg_class'::regclass AND t.typrelid = d.objid AND t.typtype = 'c')
 		JOIN clinic_sync.publication p ON true
 		CROSS JOIN LATERAL clinic_sync.published_columns(p.relation, p.excluded) c
-		WHERE d.command_tag = 'ALTER TYPE' AND clinic_sync.type_uses(c.type, t.oid)
+		WHERE d.command_tag = 'ALTER TYPE' AND t.oid IN (SELECT clinic_sync.type_parts(c.type))
 		ORDER BY p.id
 	LOOP
 		PERFORM clinic_sync.log_append(pub, 'r', NULL, NULL);
@@ -311,29 +311,6 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION clinic_sync.on_table_rewrite() IS 'event trigger: a rewrite of a published table makes devices fetch it anew';
-
-/* True if a type is, or is made of, another. */
-CREATE FUNCTION clinic_sync.type_uses(type oid, used oid) RETURNS boolean
-	LANGUAGE sql STABLE
-BEGIN ATOMIC
-	WITH RECURSIVE part(oid) AS (
-		SELECT type
-		UNION
-		SELECT inner_type.oid
-		FROM part
-		JOIN pg_type t ON t.oid = part.oid
-		CROSS JOIN LATERAL (
-			SELECT t.typbasetype AS oid
-			UNION ALL SELECT t.typelem WHERE t.typcategory = 'A'
-			UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid OR r.rngmultitypid = t.oid
-			UNION ALL SELECT a.atttypid FROM pg_attribute a
-				WHERE a.attrelid = t.typrelid AND t.typtype = 'c' AND a.attnum > 0 AND NOT a.attisdropped
-		) inner_type
-		WHERE inner_type.oid <> 0
-	)
-	SELECT EXISTS (SELECT FROM part WHERE part.oid = used);
-END;
-COMMENT ON FUNCTION clinic_sync.type_uses(oid, oid) IS 'internal: true if a type is made of another';
 
 CREATE EVENT TRIGGER clinic_sync_ddl_command_end ON ddl_command_end
 	EXECUTE FUNCTION clinic_sync.on_ddl_command_end();

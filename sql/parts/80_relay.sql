@@ -61,15 +61,12 @@ COMMENT ON FUNCTION clinic_sync.held_sql(regclass, name[], bigint) IS 'internal:
 CREATE FUNCTION clinic_sync.key_sql(relation regclass) RETURNS text
 	LANGUAGE sql STABLE
 	RETURN (SELECT '''{' || string_agg(
-			replace(to_json(a.attname)::text, '''', '''''') || ':'' || ' || CASE
-				WHEN clinic_sync.type_class(a.atttypid, a.atttypmod) = ANY ('{boolean,integer}'::text[])
-				THEN format('clinic_sync.canon(%I)', a.attname)
-				ELSE format('pg_catalog.to_json(clinic_sync.canon(%I))::text', a.attname) END,
-			' || '',' ORDER BY k.position) || ' || ''}'''
-		FROM pg_index i
-		CROSS JOIN LATERAL unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY k(attnum, position)
-		JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-		WHERE i.indrelid = relation AND i.indisprimary);
+			replace(to_json(k.name)::text, '''', '''''') || ':'' || ' || CASE
+				WHEN clinic_sync.type_class(k.type, k.typmod) = ANY ('{boolean,integer}'::text[])
+				THEN format('clinic_sync.canon(%I)', k.name)
+				ELSE format('pg_catalog.to_json(clinic_sync.canon(%I))::text', k.name) END,
+			' || '',' ORDER BY k.place) || ' || ''}'''
+		FROM clinic_sync.key_columns(relation) k);
 COMMENT ON FUNCTION clinic_sync.key_sql(regclass) IS 'internal: SQL of a row''s key object';
 
 CREATE FUNCTION clinic_sync.snapshot_tables()

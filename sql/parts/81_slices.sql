@@ -9,17 +9,13 @@
 CREATE FUNCTION clinic_sync.key_order_sql(relation regclass) RETURNS text
 	LANGUAGE sql STABLE
 	RETURN (SELECT string_agg(CASE
-				WHEN a.atttypid = ANY ('{smallint,integer,bigint}'::regtype[]) THEN quote_ident(a.attname)
-				WHEN k.class <> 'text' THEN quote_ident(a.attname) || '::pg_catalog.int8'
-				WHEN a.atttypid = ANY ('{text,varchar}'::regtype[]) THEN quote_ident(a.attname) || ' COLLATE pg_catalog."C"'
-				ELSE format('clinic_sync.canon(%I) COLLATE pg_catalog."C"', a.attname) END,
-			', ' ORDER BY k.position)
-		FROM (SELECT i.indrelid, x.attnum, x.position, clinic_sync.type_class(c.atttypid, c.atttypmod) AS class
-			FROM pg_index i
-			CROSS JOIN LATERAL unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY x(attnum, position)
-			JOIN pg_attribute c ON c.attrelid = i.indrelid AND c.attnum = x.attnum
-			WHERE i.indrelid = relation AND i.indisprimary) k
-		JOIN pg_attribute a ON a.attrelid = k.indrelid AND a.attnum = k.attnum
+				WHEN k.type = ANY ('{smallint,integer,bigint}'::regtype[]) THEN quote_ident(k.name)
+				WHEN k.class <> 'text' THEN quote_ident(k.name) || '::pg_catalog.int8'
+				WHEN k.type = ANY ('{text,varchar}'::regtype[]) THEN quote_ident(k.name) || ' COLLATE pg_catalog."C"'
+				ELSE format('clinic_sync.canon(%I) COLLATE pg_catalog."C"', k.name) END,
+			', ' ORDER BY k.place)
+		FROM (SELECT x.place, x.name, x.type, clinic_sync.type_class(x.type, x.typmod) AS class
+			FROM clinic_sync.key_columns(relation) x) k
 		HAVING bool_and(k.class = ANY ('{integer,bigint,text}'::text[])));
 COMMENT ON FUNCTION clinic_sync.key_order_sql(regclass) IS 'internal: SQL that orders a table''s rows by their key as devices do';
 
@@ -41,9 +37,7 @@ BEGIN
 	IF key_order IS NULL THEN
 		RETURN;
 	END IF;
-	key_columns := (SELECT string_agg(quote_ident(a.attname), ', ')
-		FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
-		WHERE i.indrelid = relation AND i.indisprimary);
+	key_columns := (SELECT string_agg(quote_ident(k.name), ', ') FROM clinic_sync.key_columns(relation) k);
 	-- the object of a key only for the few that are returned; no published column has this prefix
 	RETURN QUERY EXECUTE format('SELECT %s FROM (SELECT %s, row_number() OVER (ORDER BY %s) AS clinic_sync_row FROM %s) k
 		WHERE clinic_sync_row %% %s = 0 ORDER BY clinic_sync_row',
