@@ -135,10 +135,13 @@ is($app->stop, 0, 'the app ends');
 
 # ---- a file of the app's own, and another writer --------------------------------------------
 
-AppFile::upgraded_v43("$clinic->{dir}/own.db", rows => 0);
+AppFile::upgraded_v43("$clinic->{dir}/own.db", rows => 20);
 my $own = DBI->connect("dbi:SQLite:dbname=$clinic->{dir}/own.db", '', '', {RaiseError => 1});
 $own->do('CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL)');
 $own->disconnect;
+$app = app('own');
+is($app->{process}->wait_exit, 1, 'rows of the app in tables of the server: it stops');
+like($app->{process}->output, qr/^stopped: .*rows that never came from the server/m, 'and says why');
 my $writer = ClinicTest::Process->start('writer', log => "$clinic->{dir}/writer.log", stdin => 1,
 	argv => ['/usr/bin/python3', '-c', <<'EOT', "$clinic->{dir}/own.db"]);
 import select, sqlite3, sys
@@ -150,7 +153,7 @@ while not select.select([sys.stdin], [], [], 0.002)[0]:
     n += 1
 print("wrote", n, flush=True)
 EOT
-$app = app('own');
+$app = app('own', adopt => 'server');
 wait_for('the first snapshot', sub { $app->has_event('full_sync_completed') });
 for my $n (10 .. 60) {
 	$dbh->do(insert_sql('payments', $n));
@@ -163,6 +166,8 @@ my ($wrote) = $writer->output =~ /^wrote (\d+)/m;
 cmp_ok($wrote, '>', 10, "$wrote times");
 is($app->ask('SELECT count(*) FROM notes')->[0][0], $wrote, 'and all of it is there');
 ok(!$app->has_event('sync_error'), 'the sync had no error') or diag($app->{process}->output);
+cmp_ok($app->ask('SELECT count(*) FROM clinic_cache_orphans')->[0][0], '>', 0, 'rows that only the app had are kept aside');
+is(scalar(() = glob("$clinic->{dir}/own.db.before-sync-*")), 1, 'and the file as it was');
 is($app->ask('PRAGMA integrity_check')->[0][0], 'ok', 'the file is sound');
 is($app->stop, 0, 'the app ends');
 done_testing;

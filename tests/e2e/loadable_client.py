@@ -108,7 +108,8 @@ async def sync():
         tell()
         todo = json.loads(await insist("next_action"))
         if todo["action"] == "stop":
-            sys.exit("stopped: " + todo["error"])
+            print("stopped:", todo["error"], flush=True)
+            return
         if todo["action"] == "connect":
             running = asyncio.create_task(link.run(todo["url"]))
         elif todo["action"] == "fetch_snapshot":
@@ -141,9 +142,8 @@ async def main():
     syncing = asyncio.create_task(sync())
     serving = asyncio.create_task(serve(sys.stdin))
     await asyncio.wait([syncing, serving], return_when=asyncio.FIRST_COMPLETED)
-    if syncing.done():
-        syncing.result()
+    stopped = syncing.done() and syncing.result() is None
     db.close()
-    os._exit(0)
+    os._exit(1 if stopped else 0)  # a thread may still wait for stdin
 
 asyncio.run(main())
