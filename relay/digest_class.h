@@ -64,6 +64,7 @@ struct digest_class {
 	uint64_t used_ms;   /* when somebody last asked */
 	bool under_way;     /* whole: between the first round and the last */
 	uint64_t worked_ms; /* whole: what its rounds took so far */
+	uint64_t since_ms;  /* ... when the last of them ended */
 };
 
 struct digest_slice {

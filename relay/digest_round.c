@@ -201,6 +201,7 @@ static void finish_round(struct digest_rounds *r)
 		close_proof(r, c, false);
 	else
 		c->due_ms = r->env->now_ms() + LAGGARD_MS;
+	c->since_ms = r->env->now_ms();
 	digest_rounds_look(r);
 	r->env->turn_in(r->env->ctx, 0);
 }
@@ -474,8 +475,17 @@ static bool is_deserted(const struct digest_class *c)
 static uint64_t when(const struct digest_rounds *r, const struct digest_class *c)
 {
 	if (c->under_way)
-		return waits_for_device(c) ? c->due_ms : 0;
+		return waits_for_device(c) ? c->due_ms : c->since_ms;
 	return c->whole || c->due_ms > r->not_before_ms ? c->due_ms : r->not_before_ms;
+}
+
+/* While the database rests several are due: the one that has been for the longest. */
+static bool comes_before(const struct digest_rounds *r, const struct digest_class *a,
+			 const struct digest_class *b)
+{
+	if (when(r, a) != when(r, b))
+		return when(r, a) < when(r, b);
+	return a->due_ms <= b->due_ms;
 }
 
 /* Nobody waits for those who still have not taken the round before. */
@@ -501,7 +511,7 @@ void digest_rounds_turn(struct digest_rounds *r)
 	for (struct digest_class *c = r->classes; c; c = c->next) {
 		if (is_deserted(c))
 			close_proof(r, c, false);
-		if (c->asks && (!first || when(r, c) < when(r, first)))
+		if (c->asks && (!first || comes_before(r, c, first)))
 			first = c;
 	}
 	if (!first)
