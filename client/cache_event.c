@@ -172,3 +172,30 @@ void event_snapshot(struct clinic_cache *c)
 	tell_refresh(c, tables, count);
 	free(tables);
 }
+
+void event_table(struct clinic_cache *c, const char *table, int64_t rows, const char *detail)
+{
+	const char *tables[] = {table};
+
+	tell(c, &(struct clinic_cache_event){.type = "table_sync_completed",
+					     .table = table,
+					     .cursor = cursor_or_null(c),
+					     .detail = detail,
+					     .rows = rows});
+	tell_refresh(c, tables, 1);
+}
+
+void event_table_differs(struct clinic_cache *c, const char *table)
+{
+	tell(c, &(struct clinic_cache_event){.type = "table_differs",
+					     .table = table,
+					     .cursor = cursor_or_null(c),
+					     .rows = -1});
+}
+
+void event_sync_now(struct clinic_cache *c, int64_t repairs)
+{
+	tell(c, &(struct clinic_cache_event){.type = "sync_now_completed",
+					     .cursor = cursor_or_null(c),
+					     .rows = repairs});
+}

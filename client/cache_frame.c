@@ -229,6 +229,8 @@ cs_status frame_apply(struct clinic_cache *c, struct frame_source *source, const
 	if (st == CS_OK) {
 		event_frame(c, source);
 		parked_tell(c);
+		prove_moved(c, source);
+		repair_frame_applied(c, source);
 	}
 	return st;
 }
@@ -256,7 +258,9 @@ cs_status frame_move_cursor(struct clinic_cache *c, const char *from, const char
 	do {
 		st = move_once(c, from, to, time, err);
 	} while (st != CS_OK && write_try_again(c, err));
-	if (st == CS_OK)
-		strcpy(c->cursor, to);
-	return st;
+	if (st != CS_OK)
+		return st;
+	strcpy(c->cursor, to);
+	prove_moved(c, NULL);
+	return CS_OK;
 }

@@ -37,7 +37,7 @@
 #define CACHE_STATEMENTS_MOST 64
 #define CACHE_BUSY_TIMEOUT_MS 10000
 #define CACHE_LOCK_MS 40 /* so long frames may hold the write lock, or wait while they hold it */
-#define CACHE_OUTGOING_MOST 4
+#define CACHE_OUTGOING_MOST 8
 #define CACHE_HOLD_FRAMES_MOST 1000
 #define CACHE_HOLD_BYTES_MOST ((size_t)4 << 20)
 
@@ -216,6 +216,7 @@ struct clinic_cache {
 	bool stopped;
 	bool fresh_wanted; /* the file is not what its cursor says, or holds other tables than
 			      wanted */
+	uint64_t now_ms;   /* of the call in hand */
 	uint64_t alive_at;
 	uint64_t retry_at;
 	uint32_t dead_after_ms;
@@ -599,43 +600,6 @@ cs_status merge_snapshot(struct clinic_cache *c, const char *path, struct cs_err
 /* What the cache adds to a snapshot: device, url, tables, time. */
 cs_status snapshot_sign(struct clinic_cache *c, sqlite3 *db, struct cs_error *err) CS_CHECKED;
 
-/* ---- comparing: cache_prove.c -------------------------------------------------------------- */
-
-cs_status prove_new(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
-void prove_free(struct clinic_cache *c);
-/* The relay said `connected`: its interval and its newest request from SQL. */
-void prove_connected(struct clinic_cache *c, const json_t *message);
-/* The id of the last request from SQL that was done; -1: this file never had one. */
-int64_t prove_sync_request(struct clinic_cache *c);
-/* The link is gone, or the file gets a new content: what was under way is void. */
-void prove_reset(struct clinic_cache *c);
-cs_status prove_on_begin(struct clinic_cache *c, const json_t *message,
-			 struct cs_error *err) CS_CHECKED;
-cs_status prove_on_digest(struct clinic_cache *c, const json_t *message,
-			  struct cs_error *err) CS_CHECKED;
-cs_status prove_on_request(struct clinic_cache *c, const json_t *message,
-			   struct cs_error *err) CS_CHECKED;
-/* While true frames are applied one by one: each state that the file passes through counts. */
-bool prove_watches(const struct clinic_cache *c);
-
-/* ---- repairing: cache_repair.c ------------------------------------------------------------- */
-
-typedef enum {
-	REPAIR_DIFFERS, /* found by comparing, or by a change that did not fit: counted */
-	REPAIR_ASKED,   /* somebody asked for it */
-} repair_reason;
-
-cs_status repair_new(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
-void repair_free(struct clinic_cache *c);
-/*
- * Fetch the table from the server and bring it into the file, in one
- * transaction; at once, or as soon as there is a link.  Until then changes to
- * it are applied leniently.  Nothing happens if that is under way already.
- */
-cs_status repair_want(struct clinic_cache *c, const char *table, repair_reason reason,
-		      struct cs_error *err) CS_CHECKED;
-bool repair_is_wanted(const struct clinic_cache *c, const char *table);
-
 /* ---- events, locks, session ------------------------------------------------------------- */
 
 void event_simple(struct clinic_cache *c, const char *type, const char *detail);
@@ -644,6 +608,10 @@ void event_row(struct clinic_cache *c, const char *type, const char *table, cons
 void event_frame(struct clinic_cache *c, struct frame_source *source);
 /* table_sync_completed for each table, full_sync_completed, ui_refresh_requested. */
 void event_snapshot(struct clinic_cache *c);
+/* table_sync_completed and ui_refresh_requested for one; table_differs; sync_now_completed. */
+void event_table(struct clinic_cache *c, const char *table, int64_t rows, const char *detail);
+void event_table_differs(struct clinic_cache *c, const char *table);
+void event_sync_now(struct clinic_cache *c, int64_t repairs);
 
 cs_status lock_take(const char *path, platform_file *lock, int *pid,
 		    struct cs_error *err) CS_CHECKED;
@@ -660,7 +628,13 @@ clinic_cache_status cache_public_status(cs_status st);
 clinic_cache_status cache_publish_error(const struct cs_error *err, struct clinic_cache_error *out);
 /* Queue a message (owned by the queue from now on). */
 cs_status session_send(struct clinic_cache *c, char *message, struct cs_error *err) CS_CHECKED;
+/* No message fits into the queue now. */
+bool session_is_full(const struct clinic_cache *c);
 cs_status session_request(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
+/* The conversation is over: what was under way in it is void, and comes again. */
+void session_void(struct clinic_cache *c, uint64_t now_ms);
+/* The full sync in hand came to nothing; it is tried again later. */
+void session_full_failed(struct clinic_cache *c, const char *why);
 /* The file is not what its cursor says: count that in the file, ask for a fresh snapshot. */
 void session_want_fresh(struct clinic_cache *c, uint64_t now_ms);
 /* The relay refuses us for good: why, and what to do. */
@@ -671,5 +645,6 @@ void session_want_fresh(struct clinic_cache *c, uint64_t now_ms);
 void session_stop(struct clinic_cache *c, const char *why);
 
 #include "cache_rows.h"
+#include "cache_sync.h"
 
 #endif

@@ -381,7 +381,12 @@ clinic_cache_status cache_open_on(sqlite3 *lender, const char *path,
 	platform_remove(c->ready_path);
 	beside_remove(c->ready_path);
 	adopt_remove_part(c);
-	st = cache_open_file(c, &why);
+	full_remove_leftovers(c);
+	st = prove_new(c, &why);
+	if (st == CS_OK)
+		st = repair_new(c, &why);
+	if (st == CS_OK)
+		st = cache_open_file(c, &why);
 	if (st == CS_OK)
 		st = remember(c, &why);
 	if (st == CS_OK && !c->url)
@@ -404,6 +409,9 @@ void clinic_cache_close(struct clinic_cache *c)
 	if (!c)
 		return;
 	is_cache = c->cursor[0] != '\0';
+	full_free(c);
+	repair_free(c);
+	prove_free(c);
 	cache_close_file(c);
 	stage_close(c->stage);
 	hold_free(c);

@@ -49,6 +49,7 @@ static cs_status on_connected(struct incoming *in)
 		in->c->dead_after_ms = (uint32_t)dead_after_s * 1000;
 	if (spread_ms >= 1 && spread_ms <= SPREAD_MOST_MS)
 		in->c->reconnect_spread_ms = (uint32_t)spread_ms;
+	prove_connected(in->c, in->message);
 	event_simple(in->c, "connected", NULL);
 	return CS_OK;
 }
@@ -82,8 +83,7 @@ static cs_status on_resync_required(struct incoming *in)
 	c->level = false;
 	c->snapshot_wanted = true;
 	strcpy(c->snapshot_min, at ? at : "");
-	stage_close(c->stage);
-	c->stage = NULL;
+	session_void(c, c->now_ms);
 	if (reason && strcmp(reason, "no_cursor") != 0) {
 		snprintf(detail, sizeof(detail), "a fresh snapshot is needed: %s",
 			 log_quote(reason, quoted, sizeof(quoted)));
@@ -161,6 +161,7 @@ static cs_status take_part(struct incoming *in, const char *from, const char *to
 		st = stage_part(in, from, to, &last);
 	if (st != CS_OK || !last)
 		return st;
+	prove_settle(c);
 	source.stage = c->stage;
 	st = frame_apply(c, &source, from, to, text_of(in, "time"), in->err);
 	source_done(&source);
@@ -183,12 +184,13 @@ static cs_status take_frame(struct incoming *in, const char *to)
 	strcpy(frame.to, to);
 	if (time && strlen(time) < sizeof(frame.time))
 		strcpy(frame.time, time);
-	if (in->ahead || c->hold.count) {
+	if ((in->ahead && !prove_watches(c)) || c->hold.count) {
 		st = hold_add(c, &frame, in->err);
 		if (st == CS_OK && (!in->ahead || hold_is_full(c)))
 			st = apply_held(c, in->err);
 		return st;
 	}
+	prove_settle(c);
 	st = file_still_there(c, in->err);
 	if (st == CS_OK)
 		st = waiting_apply(c, &frame, 1, &applied_count, in->err);
@@ -256,6 +258,75 @@ static cs_status on_lagged(struct incoming *in)
 	return CS_OK;
 }
 
+static cs_status on_digest_begin(struct incoming *in)
+{
+	return prove_on_begin(in->c, in->message, in->err);
+}
+
+static cs_status on_digest(struct incoming *in)
+{
+	return prove_on_digest(in->c, in->message, in->err);
+}
+
+static cs_status on_sync_requested(struct incoming *in)
+{
+	return prove_on_request(in->c, in->message, in->err);
+}
+
+/* What goes wrong with staging a full sync is no fault of the link. */
+static cs_status staged(struct incoming *in, cs_status st)
+{
+	if (st == CS_OK || st == CS_ERR_PROTOCOL)
+		return st;
+	session_full_failed(in->c, in->err->text);
+	memset(in->err, 0, sizeof(*in->err));
+	return CS_OK;
+}
+
+static cs_status on_table_sync(struct incoming *in)
+{
+	if (full_takes_tables(in->c))
+		return staged(in, full_on_table_sync(in->c, in->message, in->err));
+	return repair_on_table_sync(in->c, in->message, in->err);
+}
+
+static cs_status on_full_sync(struct incoming *in)
+{
+	return staged(in, full_on_begin(in->c, in->message, in->err));
+}
+
+static cs_status on_full_sync_end(struct incoming *in)
+{
+	bool taking = full_takes_tables(in->c);
+	cs_status st = staged(in, full_on_end(in->c, in->message, in->err));
+
+	/* from here on as after a download; its errors are told, and it is tried again */
+	if (st == CS_OK && taking && in->c->fetching)
+		(void)!clinic_cache_snapshot_fetched(in->c, in->c->now_ms);
+	return st;
+}
+
+/* Errors that concern something we asked for, and not the link. */
+static bool is_about_a_request(struct incoming *in, const char *code)
+{
+	const char *table = text_of(in, "table");
+
+	if (strcmp(code, "full_sync_failed") == 0) {
+		if (in->c->full)
+			session_full_failed(in->c, "the relay has no snapshot to send now");
+		return true;
+	}
+	if (strcmp(code, "no_such_table") == 0 && in->c->full) {
+		session_stop(in->c, SESSION_BAD_TABLE);
+		return true;
+	}
+	if (strcmp(code, "table_sync_failed") != 0 && strcmp(code, "no_such_table") != 0)
+		return false;
+	if (!repair_on_error(in->c, code, table) && strcmp(code, "no_such_table") == 0)
+		prove_on_error(in->c, table);
+	return true;
+}
+
 static cs_status on_error(struct incoming *in)
 {
 	const char *code = text_of(in, "code");
@@ -264,6 +335,8 @@ static cs_status on_error(struct incoming *in)
 	char quoted[256];
 	char detail[400];
 
+	if (code && is_about_a_request(in, code))
+		return CS_OK;
 	snprintf(detail, sizeof(detail), "the relay says %s: %s",
 		 log_quote(code ? code : "error", quoted_code, sizeof(quoted_code)),
 		 log_quote(message ? message : "", quoted, sizeof(quoted)));
@@ -294,6 +367,12 @@ static const struct {
 	{"ready", on_ready},
 	{"resync_required", on_resync_required},
 	{"lagged", on_lagged},
+	{"digest_begin", on_digest_begin},
+	{"digest", on_digest},
+	{"table_sync", on_table_sync},
+	{"sync_requested", on_sync_requested},
+	{"full_sync", on_full_sync},
+	{"full_sync_end", on_full_sync_end},
 	{"error", on_error},
 };
 
@@ -321,9 +400,7 @@ static clinic_cache_status break_link(struct clinic_cache *c, uint64_t now_ms,
 {
 	c->link = LINK_BROKEN;
 	c->level = false;
-	hold_clear(c);
-	stage_close(c->stage);
-	c->stage = NULL;
+	session_void(c, now_ms);
 	if (err->status == CS_ERR_DIVERGED)
 		session_want_fresh(c, now_ms);
 	event_simple(c, "sync_error", err->text);
@@ -351,6 +428,7 @@ static clinic_cache_status receive(struct clinic_cache *c, uint64_t now_ms, cons
 	json_t *message = NULL;
 	cs_status st;
 
+	c->now_ms = now_ms;
 	c->alive_at = now_ms;
 	if (c->stopped)
 		return CLINIC_CACHE_ERR_REFUSED;

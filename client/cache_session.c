@@ -71,11 +71,21 @@ void session_want_fresh(struct clinic_cache *c, uint64_t now_ms)
 
 /* ---- messages to the relay -------------------------------------------------------------- */
 
+bool session_is_full(const struct clinic_cache *c)
+{
+	return c->outgoing_count == CACHE_OUTGOING_MOST;
+}
+
+bool clinic_cache_has_frame(const struct clinic_cache *c)
+{
+	return c->outgoing_count > 0 && !c->stopped;
+}
+
 cs_status session_send(struct clinic_cache *c, char *message, struct cs_error *err)
 {
 	if (!message)
 		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
-	if (c->outgoing_count == CACHE_OUTGOING_MOST) {
+	if (session_is_full(c)) {
 		free(message);
 		return cs_fail(err, CS_ERR_PROTOCOL, "too many messages wait to be sent");
 	}
@@ -101,12 +111,17 @@ static char *dump(json_t *object)
 
 static cs_status send_client_info(struct clinic_cache *c, struct cs_error *err)
 {
-	return session_send(
-		c,
-		dump(json_pack("{s:s, s:s, s:s*, s:s*, s:s*}", "type", "client_info", "device_id",
-			       c->device_id, "name", c->device_name, "app_version", c->app_version,
-			       "access_code", c->access_code)),
-		err);
+	int64_t request = prove_sync_request(c);
+	json_t *message = json_pack("{s:s, s:s, s:s*, s:s*, s:s*}", "type", "client_info",
+				    "device_id", c->device_id, "name", c->device_name,
+				    "app_version", c->app_version, "access_code", c->access_code);
+
+	if (message && request >= 0 &&
+	    json_object_set_new(message, "sync_request", json_integer(request)) != 0) {
+		json_decref(message);
+		message = NULL;
+	}
+	return session_send(c, dump(message), err);
 }
 
 cs_status session_request(struct clinic_cache *c, struct cs_error *err)
@@ -143,6 +158,13 @@ const char *clinic_cache_next_frame(struct clinic_cache *c, size_t *len)
 	return c->sending;
 }
 
+/* The snapshot stays wanted; later, or never again when the relay says so for good. */
+static void fetch_later(struct clinic_cache *c, uint64_t now_ms)
+{
+	c->fetching = false;
+	c->fetch_at = now_ms + jittered(&c->fetch_backoff);
+}
+
 /* ---- the link --------------------------------------------------------------------------- */
 
 void clinic_cache_connected(struct clinic_cache *c, uint64_t now_ms)
@@ -152,6 +174,7 @@ void clinic_cache_connected(struct clinic_cache *c, uint64_t now_ms)
 
 	drop_outgoing(c);
 	c->link = LINK_OPEN;
+	c->now_ms = now_ms;
 	c->alive_at = now_ms;
 	c->level = false;
 	st = send_client_info(c, &err);
@@ -163,14 +186,26 @@ void clinic_cache_connected(struct clinic_cache *c, uint64_t now_ms)
 	}
 }
 
+void session_void(struct clinic_cache *c, uint64_t now_ms)
+{
+	c->now_ms = now_ms;
+	hold_clear(c);
+	stage_close(c->stage);
+	c->stage = NULL;
+	prove_reset(c);
+	repair_reset(c);
+	if (!c->full)
+		return;
+	full_free(c);
+	fetch_later(c, now_ms);
+}
+
 void clinic_cache_disconnected(struct clinic_cache *c, uint64_t now_ms, int close_code,
 			       const char *reason)
 {
 	drop_outgoing(c);
 	/* they come again */
-	hold_clear(c);
-	stage_close(c->stage);
-	c->stage = NULL;
+	session_void(c, now_ms);
 	c->level = false;
 	c->link = LINK_DOWN;
 	c->retry_at = now_ms + jittered(&c->link_backoff) + spread(c);
@@ -191,12 +226,39 @@ static bool is_open(const struct clinic_cache *c)
 	return c->link == LINK_OPEN || c->link == LINK_ASKED || c->link == LINK_READY;
 }
 
+void session_full_failed(struct clinic_cache *c, const char *why)
+{
+	full_free(c);
+	fetch_later(c, c->now_ms);
+	event_simple(c, "sync_error", why);
+}
+
+/* All tables over the link, instead of a file over HTTP. */
+static void full_tick(struct clinic_cache *c)
+{
+	struct cs_error err = {0};
+
+	if (full_is_silent(c))
+		session_full_failed(c, "the relay does not send the tables");
+	if (!c->full_by_link || !c->snapshot_wanted || c->fetching || c->link != LINK_OPEN ||
+	    c->now_ms < c->fetch_at)
+		return;
+	c->fetching = true;
+	if (full_request(c, &err) != CS_OK)
+		session_full_failed(c, err.text);
+}
+
 bool clinic_cache_tick(struct clinic_cache *c, uint64_t now_ms)
 {
+	c->now_ms = now_ms;
 	if (c->link == LINK_BROKEN)
 		return false;
-	if (!is_open(c) || now_ms < c->alive_at + c->dead_after_ms)
+	if (!is_open(c) || now_ms < c->alive_at + c->dead_after_ms) {
+		full_tick(c);
+		prove_tick(c);
+		repair_tick(c);
 		return true;
+	}
 	c->link = LINK_BROKEN;
 	c->level = false;
 	return false;
@@ -256,13 +318,6 @@ static cs_status make_fetch_path(struct clinic_cache *c, struct cs_error *err)
 	return path.failed ? cs_fail(err, CS_ERR_NOMEM, "out of memory") : CS_OK;
 }
 
-/* The snapshot stays wanted; later, or never again when the relay says so for good. */
-static void fetch_later(struct clinic_cache *c, uint64_t now_ms)
-{
-	c->fetching = false;
-	c->fetch_at = now_ms + jittered(&c->fetch_backoff);
-}
-
 clinic_cache_status clinic_cache_snapshot_fetched(struct clinic_cache *c, uint64_t now_ms)
 {
 	struct cs_error err = {0};
@@ -285,6 +340,8 @@ clinic_cache_status clinic_cache_snapshot_fetched(struct clinic_cache *c, uint64
 	c->fetching = false;
 	c->snapshot_wanted = false;
 	c->fresh_wanted = false;
+	repair_snapshot_applied(c);
+	prove_file_arrived(c);
 	event_snapshot(c);
 	/* applying may have taken longer than a link may be silent */
 	c->alive_at = now_ms;
@@ -348,11 +405,12 @@ void clinic_cache_next_action(struct clinic_cache *c, uint64_t now_ms,
 	struct cs_error err = {0};
 
 	memset(out, 0, sizeof(*out));
+	c->now_ms = now_ms;
 	if (c->stopped) {
 		out->action = CLINIC_CACHE_STOP;
 		return;
 	}
-	if (c->snapshot_wanted && !c->fetching && now_ms >= c->fetch_at &&
+	if (c->snapshot_wanted && !c->full_by_link && !c->fetching && now_ms >= c->fetch_at &&
 	    make_fetch_path(c, &err) == CS_OK) {
 		c->fetching = true;
 		out->action = CLINIC_CACHE_FETCH_SNAPSHOT;
@@ -374,4 +432,6 @@ void clinic_cache_next_action(struct clinic_cache *c, uint64_t now_ms,
 		out->wait_ms = until(c->fetch_at, now_ms, out->wait_ms);
 	if (is_open(c))
 		out->wait_ms = until(c->alive_at + c->dead_after_ms, now_ms, out->wait_ms);
+	out->wait_ms = prove_wait_ms(c, out->wait_ms);
+	out->wait_ms = repair_wait_ms(c, out->wait_ms);
 }

@@ -224,6 +224,8 @@ void cli_session_step(struct cli_session *s, uint32_t wait_ms)
 	/* last, so that the caller sees what time alone decides (level, stopped) without delay */
 	if (!clinic_cache_tick(s->cache, clock_monotonic_ms()) && s->ws)
 		link_ws_close(s->ws, CLOSE_NORMAL, "the link was silent too long");
+	else if (s->ws && clinic_cache_has_frame(s->cache))
+		link_ws_want_write(s->ws);
 }
 
 /* ---- life ------------------------------------------------------------------------------ */

@@ -25,7 +25,16 @@ struct sync_run {
 
 static void log_event(const struct clinic_cache_event *event)
 {
-	if (strcmp(event->type, "table_sync_completed") == 0)
+	if (strcmp(event->type, "table_differs") == 0)
+		log_warning("table %s is not what the server's is; it is fetched anew",
+			    event->table);
+	else if (strcmp(event->type, "sync_now_completed") == 0)
+		log_info("sync now: equal to the server (%lld tables put right)",
+			 (long long)event->rows);
+	else if (strcmp(event->type, "table_sync_completed") == 0 && event->detail)
+		log_warning("Received table sync for %s (%lld records): %s", event->table,
+			    (long long)event->rows, event->detail);
+	else if (strcmp(event->type, "table_sync_completed") == 0)
 		log_info("Received table sync for %s (%lld records)", event->table,
 			 (long long)event->rows);
 	else if (strcmp(event->type, "full_sync_completed") == 0)

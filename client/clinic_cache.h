@@ -78,6 +78,7 @@ CLINIC_CACHE_API const char *clinic_cache_status_name(clinic_cache_status status
  *   table_sync_completed   a table arrived whole (table, rows); detail, if there is one: the
  *                          file's was not what the server's is, and how much was put right
  *   full_sync_completed    a snapshot was applied (rows, cursor)
+ *   table_differs          a table of the file is not what the server's is; it is fetched
  *   sync_now_completed     a manual sync has ended well (rows: tables that had to be put right)
  *   row_parked             the file refuses a row of the server (table, key); it waits beside
  *   sync_error             detail says what; sync goes on or stops by status

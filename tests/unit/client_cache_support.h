@@ -57,6 +57,8 @@ struct fixture {
 	char events[16384];
 	void (*on_event)(const struct clinic_cache_event *event, struct fixture *f);
 	uint64_t now;
+	const char *connected_more; /* further keys of `connected`; NULL: none */
+	void (*options)(struct clinic_cache_options *options); /* NULL: as they are */
 };
 
 static inline void exec_sql(const char *path, const char *sql)
@@ -147,6 +149,8 @@ static inline clinic_cache_status open_cache(struct fixture *f)
 		.context = f,
 	};
 
+	if (f->options)
+		f->options(&options);
 	return clinic_cache_open(f->path, &options, &f->cache, &f->err);
 }
 
@@ -175,16 +179,18 @@ static inline const char *sent(struct fixture *f)
 static inline void connect_link(struct fixture *f)
 {
 	struct clinic_cache_todo todo;
+	char message[512];
 
 	f->now += 120000;
 	assert_int_equal(next(f, &todo), CLINIC_CACHE_CONNECT);
 	assert_string_equal(todo.url, "ws://127.0.0.1:8080/ws");
 	clinic_cache_connected(f->cache, f->now);
 	assert_non_null(strstr(sent(f), "\"client_info\""));
-	assert_int_equal(
-		say(f, "{\"type\":\"connected\",\"server\":\"clinic-relay\",\"version\":\"1\","
-		       "\"protocol\":\"clinic-sync.v1\",\"time\":\"t\",\"limits\":{}}"),
-		CLINIC_CACHE_OK);
+	snprintf(message, sizeof(message),
+		 "{\"type\":\"connected\",\"server\":\"clinic-relay\",\"version\":\"1\","
+		 "\"protocol\":\"clinic-sync.v1\",\"time\":\"t\",\"limits\":{}%s}",
+		 f->connected_more ? f->connected_more : "");
+	assert_int_equal(say(f, message), CLINIC_CACHE_OK);
 }
 
 static inline void become_ready(struct fixture *f)

@@ -1,0 +1,521 @@
+/*
+ * One table anew from the server, while all others and the table itself go on.
+ *
+ * What is to be fetched waits in a list.  The first of it is asked for; from
+ * then on the changes to the table are kept.  Its rows come as they were at
+ * some moment after that and are staged (cache_table_part.c), compared in
+ * steps between the frames (cache_compare.c), and those that differ are
+ * replaced in one transaction, where the kept changes are applied once more
+ * (cache_swap.c).  The file is never without the table, nor ever at no batch.
+ *
+ * A table that differs again and again, however often it is put right, is
+ * fetched at growing intervals: somebody works against us.
+ */
+#include "cache_repair.h"
+#include "log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KEPT_BYTES_MOST ((size_t)256 << 20)
+#define ANSWER_MOST_MS (10 * 60 * 1000)
+#define PAUSE_LEAST_MS 1000
+#define PAUSE_MOST_MS (60 * 60 * 1000)
+#define TIMES_WITHOUT_PAUSE 2
+
+/* A table that was to be fetched at some time. */
+struct wish {
+	char name[64];
+	bool waiting; /* or in hand */
+	repair_reason reason;
+	unsigned times; /* found to differ since it was last found equal */
+	unsigned fails; /* tried in vain since it was last put right */
+	uint64_t not_before;
+};
+
+typedef enum {
+	REPAIR_IDLE,
+	REPAIR_REQUESTED, /* no row so far */
+	REPAIR_STAGING,
+	REPAIR_COMPARING,
+	REPAIR_DRAINING, /* given up, but the rest of the rows is still to come */
+} repair_phase;
+
+struct repair {
+	struct wish *wishes;
+	size_t count;
+	char *path; /* FILE.table-part */
+	repair_phase phase;
+	char table[64]; /* in hand */
+	char *schema;   /* when it was asked for */
+	uint64_t heard_at;
+	int64_t next_part;
+	struct table_part *part;
+	struct stage *kept;
+	size_t kept_bytes;
+	bool kept_failed;
+	struct compare_walk walk;
+};
+
+/* ---- the list --------------------------------------------------------------------------- */
+
+static struct wish *find(const struct repair *r, const char *table)
+{
+	for (size_t i = 0; i < r->count; i++)
+		if (strcmp(r->wishes[i].name, table) == 0)
+			return &r->wishes[i];
+	return NULL;
+}
+
+static struct wish *find_or_add(struct repair *r, const char *table)
+{
+	struct wish *w = find(r, table);
+
+	if (w || r->count == CACHE_TABLES_MOST || strlen(table) >= sizeof(w->name))
+		return w;
+	w = realloc(r->wishes, (r->count + 1) * sizeof(*w));
+	if (!w)
+		return NULL;
+	r->wishes = w;
+	w = &r->wishes[r->count++];
+	memset(w, 0, sizeof(*w));
+	strcpy(w->name, table);
+	return w;
+}
+
+static uint32_t pause_ms(unsigned before)
+{
+	uint64_t pause = PAUSE_LEAST_MS;
+
+	for (unsigned i = 0; i < before && pause < PAUSE_MOST_MS; i++)
+		pause *= 2;
+	return pause < PAUSE_MOST_MS ? (uint32_t)pause : PAUSE_MOST_MS;
+}
+
+static struct cached_table *table_of(struct clinic_cache *c, const char *name)
+{
+	return tables_find(&c->tables, name, strlen(name));
+}
+
+/* The file remembers it, too, and that the table is to be taken leniently. */
+static void remember(struct clinic_cache *c, const char *table)
+{
+	struct cached_table *t;
+
+	if (write_begin(c, WRITE_SHORT, NULL) == CS_OK &&
+	    (drift_add_due(c, table, NULL) != CS_OK || write_commit(c, NULL) != CS_OK))
+		write_rollback(c);
+	(void)!drift_mark(c, NULL);
+	/* if it could not be written, this process knows it still */
+	t = table_of(c, table);
+	if (t)
+		t->lenient = true;
+}
+
+cs_status repair_want(struct clinic_cache *c, const char *table, repair_reason reason,
+		      struct cs_error *err)
+{
+	struct repair *r = c->repair;
+	struct wish *w;
+
+	if (!table_of(c, table))
+		return CS_OK;
+	w = find_or_add(r, table);
+	if (!w)
+		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	if (w->waiting)
+		return CS_OK;
+	w->waiting = true;
+	w->reason = reason;
+	w->times++;
+	w->not_before = 0;
+	if (w->times > TIMES_WITHOUT_PAUSE && reason == REPAIR_DIFFERS)
+		w->not_before = c->now_ms + pause_ms(w->times - TIMES_WITHOUT_PAUSE);
+	remember(c, table);
+	return CS_OK;
+}
+
+bool repair_is_wanted(const struct clinic_cache *c, const char *table)
+{
+	const struct wish *w = find(c->repair, table);
+
+	return w && w->waiting;
+}
+
+void repair_proven(struct clinic_cache *c, const char *table)
+{
+	struct wish *w = find(c->repair, table);
+
+	if (w)
+		w->times = 0;
+}
+
+/* ---- life ------------------------------------------------------------------------------- */
+
+cs_status repair_new(struct clinic_cache *c, struct cs_error *err)
+{
+	c->repair = calloc(1, sizeof(*c->repair));
+	if (c->repair)
+		c->repair->path = platform_format("%s.table-part", c->path);
+	if (!c->repair || !c->repair->path)
+		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	/* from a process that was killed */
+	platform_remove(c->repair->path);
+	beside_remove(c->repair->path);
+	return CS_OK;
+}
+
+/* What came of the repair in hand goes. */
+static void clear(struct repair *r)
+{
+	bool staged = r->part || r->phase == REPAIR_COMPARING;
+
+	table_part_close(r->part);
+	r->part = NULL;
+	stage_close(r->kept);
+	r->kept = NULL;
+	r->kept_bytes = 0;
+	r->kept_failed = false;
+	free(r->schema);
+	r->schema = NULL;
+	r->next_part = 0;
+	compare_end(&r->walk);
+	r->phase = REPAIR_IDLE;
+	if (staged) {
+		platform_remove(r->path);
+		beside_remove(r->path);
+	}
+}
+
+void repair_free(struct clinic_cache *c)
+{
+	if (!c->repair)
+		return;
+	clear(c->repair);
+	free(c->repair->wishes);
+	free(c->repair->path);
+	free(c->repair);
+	c->repair = NULL;
+}
+
+void repair_reset(struct clinic_cache *c)
+{
+	clear(c->repair);
+}
+
+void repair_snapshot_applied(struct clinic_cache *c)
+{
+	clear(c->repair);
+	for (size_t i = 0; i < c->repair->count; i++)
+		if (c->repair->wishes[i].reason == REPAIR_DIFFERS)
+			c->repair->wishes[i].waiting = false;
+}
+
+/* It goes on from the beginning, later; rows that are on their way are of no use. */
+static void give_up(struct clinic_cache *c, const char *why, bool more_comes)
+{
+	struct repair *r = c->repair;
+	struct wish *w = find(r, r->table);
+	char detail[400];
+
+	clear(r);
+	if (more_comes)
+		r->phase = REPAIR_DRAINING;
+	if (w) {
+		w->not_before = c->now_ms + pause_ms(w->fails);
+		w->fails++;
+	}
+	snprintf(detail, sizeof(detail), "table %s could not be fetched: %s", r->table, why);
+	event_simple(c, "sync_error", detail);
+}
+
+/* ---- asking ----------------------------------------------------------------------------- */
+
+static cs_status request(struct clinic_cache *c, const struct wish *w, struct cs_error *err)
+{
+	struct repair *r = c->repair;
+	json_t *message = json_pack("{s:s, s:s}", "type", "request_table_sync", "table", w->name);
+	char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
+	cs_status st;
+
+	json_decref(message);
+	strcpy(r->table, w->name);
+	r->schema = strdup(table_of(c, w->name)->schema->json);
+	st = r->schema ? stage_open(c->path, &r->kept, err)
+		       : cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	if (st != CS_OK) {
+		free(text);
+		return st;
+	}
+	r->phase = REPAIR_REQUESTED;
+	r->heard_at = c->now_ms;
+	return session_send(c, text, err);
+}
+
+/* Tables that somebody else changed, or that an earlier process wanted. */
+static void take_due(struct clinic_cache *c)
+{
+	for (size_t i = 0; i < c->use.due_count; i++) {
+		struct wish *w = find_or_add(c->repair, c->use.due[i]);
+
+		if (!w || w->waiting || !table_of(c, w->name))
+			continue;
+		w->waiting = true;
+		w->reason = REPAIR_DIFFERS;
+	}
+}
+
+static const struct wish *next_wish(const struct clinic_cache *c)
+{
+	const struct repair *r = c->repair;
+	const struct wish *next = NULL;
+
+	for (size_t i = 0; i < r->count; i++)
+		if (r->wishes[i].waiting && (!next || r->wishes[i].not_before < next->not_before))
+			next = &r->wishes[i];
+	return next;
+}
+
+static bool may_ask(const struct clinic_cache *c)
+{
+	return c->link == LINK_READY && c->repair->phase == REPAIR_IDLE && !session_is_full(c);
+}
+
+static void ask(struct clinic_cache *c)
+{
+	struct cs_error err = {0};
+	const struct wish *w;
+
+	take_due(c);
+	w = next_wish(c);
+	if (!w || w->not_before > c->now_ms)
+		return;
+	if (!table_of(c, w->name)) {
+		find(c->repair, w->name)->waiting = false;
+		return;
+	}
+	if (request(c, w, &err) != CS_OK)
+		give_up(c, err.text, false);
+}
+
+/* ---- changes meanwhile -------------------------------------------------------------------- */
+
+static bool keeps(const struct repair *r)
+{
+	return r->phase == REPAIR_REQUESTED || r->phase == REPAIR_STAGING ||
+	       r->phase == REPAIR_COMPARING;
+}
+
+static cs_status keep(struct repair *r, struct frame_source *source, struct cs_error *err)
+{
+	const char *message;
+	size_t len;
+	cs_status st;
+
+	source_rewind(source);
+	while ((st = source_next(source, &message, &len, err)) == CS_OK && message) {
+		r->kept_bytes += len;
+		if (r->kept_bytes > KEPT_BYTES_MOST)
+			return cs_fail(err, CS_ERR_STORE, "too much changed meanwhile");
+		st = stage_add(r->kept, message, len, err);
+		if (st != CS_OK)
+			return st;
+	}
+	return st;
+}
+
+void repair_frame_applied(struct clinic_cache *c, struct frame_source *source)
+{
+	struct repair *r = c->repair;
+	struct cs_error err = {0};
+	const struct cached_table *t;
+	bool more_comes = r->phase != REPAIR_COMPARING;
+
+	if (!keeps(r))
+		return;
+	t = table_of(c, r->table);
+	if (!t || strcmp(t->schema->json, r->schema) != 0)
+		give_up(c, "its columns changed meanwhile", more_comes);
+	else if (t->touched && keep(r, source, &err) != CS_OK)
+		give_up(c, err.text, more_comes);
+}
+
+/* ---- rows ------------------------------------------------------------------------------- */
+
+static cs_status stage_rows(struct clinic_cache *c, const json_t *message, struct cs_error *err)
+{
+	struct repair *r = c->repair;
+	cs_status st = CS_OK;
+
+	if (r->phase == REPAIR_REQUESTED) {
+		st = table_part_create(r->path, &r->part, err);
+		if (st != CS_OK)
+			platform_remove(r->path);
+		else
+			r->phase = REPAIR_STAGING;
+	}
+	return st == CS_OK ? table_part_take(r->part, message, &r->next_part, err) : st;
+}
+
+/* All rows are there. */
+static cs_status begin_to_compare(struct clinic_cache *c, const char *cursor, struct cs_error *err)
+{
+	struct repair *r = c->repair;
+	const struct cached_table *t = table_of(c, r->table);
+	cs_status st;
+
+	if (!t || strcmp(t->schema->json, table_part_schema(r->part)->json) != 0)
+		return cs_fail(err, CS_ERR_STORE, "its columns changed meanwhile");
+	st = table_part_end(r->part, err);
+	if (st == CS_OK)
+		st = table_part_finish(r->part, cursor, false, err);
+	table_part_close(r->part);
+	r->part = NULL;
+	r->phase = REPAIR_COMPARING;
+	if (st == CS_OK)
+		st = compare_begin(c, t, &r->walk, err);
+	/* rows alone did not help the last time */
+	if (st == CS_OK && find(r, r->table)->times > 1)
+		r->walk.whole = true;
+	return st;
+}
+
+cs_status repair_on_table_sync(struct clinic_cache *c, const json_t *message, struct cs_error *err)
+{
+	struct repair *r = c->repair;
+	const char *table = json_string_value(json_object_get(message, "table"));
+	const char *cursor = json_string_value(json_object_get(message, "cursor"));
+	bool last = json_is_true(json_object_get(message, "last"));
+	struct cs_error why = {0};
+	cs_status st;
+
+	/* of one that was given up before the link knew */
+	if (!table || strcmp(table, r->table) != 0 ||
+	    (r->phase != REPAIR_REQUESTED && r->phase != REPAIR_STAGING)) {
+		if (table && last && r->phase == REPAIR_DRAINING && strcmp(table, r->table) == 0)
+			r->phase = REPAIR_IDLE;
+		return CS_OK;
+	}
+	if (!cursor || !cursor[0] || strlen(cursor) >= CURSOR_TEXT_BYTES)
+		return cs_fail(err, CS_ERR_PROTOCOL, "a piece of a table names no cursor");
+	r->heard_at = c->now_ms;
+	prove_progress(c);
+	st = stage_rows(c, message, &why);
+	if (st == CS_OK && last)
+		st = begin_to_compare(c, cursor, &why);
+	if (st == CS_ERR_PROTOCOL)
+		return cs_fail(err, st, "%s", why.text);
+	if (st != CS_OK)
+		give_up(c, why.text, !last);
+	return CS_OK;
+}
+
+bool repair_on_error(struct clinic_cache *c, const char *code, const char *table)
+{
+	struct repair *r = c->repair;
+	bool ours = table && strcmp(table, r->table) == 0 && r->phase != REPAIR_IDLE &&
+		    r->phase != REPAIR_COMPARING;
+
+	if (ours && strcmp(code, "table_sync_failed") == 0) {
+		if (r->phase == REPAIR_DRAINING)
+			r->phase = REPAIR_IDLE;
+		else
+			give_up(c, "the relay has no snapshot of it now", false);
+		return true;
+	}
+	if (ours && strcmp(code, "no_such_table") == 0) {
+		find(r, r->table)->waiting = false;
+		give_up(c, "the relay does not publish it", false);
+		return true;
+	}
+	return false;
+}
+
+/* ---- work between messages ------------------------------------------------------------------ */
+
+static void done(struct clinic_cache *c, const struct swap *s)
+{
+	struct wish *w = find(c->repair, c->repair->table);
+	bool differed = s->counted || s->written;
+	char detail[128];
+
+	w->waiting = false;
+	w->fails = 0;
+	if (w->reason == REPAIR_ASKED)
+		w->times = 0;
+	clear(c->repair);
+	snprintf(detail, sizeof(detail), "it differed from the server's, %lld rows were put right",
+		 (long long)s->written);
+	event_table(c, w->name, s->rows, s->counted ? detail : NULL);
+	prove_repaired(c, w->name, differed);
+}
+
+static void swap(struct clinic_cache *c)
+{
+	struct repair *r = c->repair;
+	struct cs_error err = {0};
+	struct swap s = {
+		.table = r->table,
+		.path = r->path,
+		.kept = r->kept,
+		.whole = r->walk.whole,
+		.counted = find(r, r->table)->reason == REPAIR_DIFFERS,
+	};
+
+	if (swap_table(c, &s, &err) == CS_OK)
+		done(c, &s);
+	else
+		give_up(c, err.text, false);
+}
+
+static void compare(struct clinic_cache *c)
+{
+	struct repair *r = c->repair;
+	const struct cached_table *t = table_of(c, r->table);
+	struct cs_error err = {0};
+
+	prove_progress(c);
+	if (!t)
+		give_up(c, "it is gone from the file", false);
+	else if (compare_step(c, t, r->path, &r->walk, &err) != CS_OK)
+		give_up(c, err.text, false);
+}
+
+void repair_tick(struct clinic_cache *c)
+{
+	struct repair *r = c->repair;
+
+	if (!c->db || c->link != LINK_READY)
+		return;
+	if (r->phase == REPAIR_COMPARING) {
+		if (r->walk.over)
+			swap(c);
+		else
+			compare(c);
+	} else if (r->phase != REPAIR_IDLE && c->now_ms > r->heard_at + ANSWER_MOST_MS) {
+		give_up(c, "the relay does not answer", false);
+	} else if (may_ask(c)) {
+		ask(c);
+	}
+}
+
+uint32_t repair_wait_ms(const struct clinic_cache *c, uint32_t most)
+{
+	const struct wish *next;
+	uint64_t wait;
+
+	if (!c->db || c->link != LINK_READY)
+		return most;
+	if (c->repair->phase == REPAIR_COMPARING)
+		return 0;
+	if (!may_ask(c))
+		return most;
+	if (c->use.due_count > 0 && !find(c->repair, c->use.due[0]))
+		return 0;
+	next = next_wish(c);
+	if (!next)
+		return most;
+	wait = next->not_before > c->now_ms ? next->not_before - c->now_ms : 0;
+	return wait < most ? (uint32_t)wait : most;
+}
