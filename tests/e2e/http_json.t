@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
-# Rows without SQLite: every published table is in the JSON download, in the file and at
-# /tables/<t>, byte for byte what the server's digest says; and a reader that is slow, cut
+# Rows without SQLite: every published table is in the JSON download, in the file, at
+# /tables/<t> and in a full sync, byte for byte what the server's digest says; and a reader that is slow, cut
 # off or too early costs nothing.
 use strict;
 use warnings;
@@ -91,6 +91,20 @@ is_deeply(digests($without), {patients => wire_digest(\@lacking), payments => $s
 my %by_key = map { $_->{id} => sprintf '%s', wire_digest([$_]) =~ s/^1://r } @lacking;
 is_deeply({map { $_->{key}{id} => $_->{row_hash} } grep { $_->{row_hash} && $_->{table} eq 'patients' } @$without}, \%by_key,
 	'and in the hashes of rows');
+
+# The same over the WebSocket.
+my $link = ClinicTest::Raw->open(port => $relay->{port}, header => {Authorization => $code});
+$link->client_info('full');
+$link->say({type => 'request_full_sync', id => 7, tables => undef});
+my $full = $link->wait_message(['full_sync', 'error'], 30);
+my %sent;
+while (my $message = $link->wait_message([qw(table_sync full_sync_end error)])) {
+	last if $message->{type} ne 'table_sync';
+	push @{$sent{$message->{table}}}, @{$message->{rows}};
+}
+is_deeply([sort map { $_->{name} } @{$full->{tables}}], [sort keys %name], 'every published table is in a full sync');
+is_deeply({map { $_ => wire_digest($sent{$_}) } keys %sent}, \%server, 'with the same rows');
+$link->close;
 
 # ---- rows that are not held ------------------------------------------------------------------------
 

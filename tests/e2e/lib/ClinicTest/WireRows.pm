@@ -65,11 +65,15 @@ sub apply {
 			if $operation =~ /^(?:update|delete)$/ && !$rows->{$key};
 		if ($operation eq 'truncate') {
 			%$rows = ();
+		} elsif ($operation eq 'schema') {
+			for my $row (values %$rows) {
+				$row->{$_->{name}} //= undef for @{$data->{columns}};
+			}
 		} elsif ($operation eq 'update') {
 			$rows->{$key} = {%{$rows->{$key}}, %$data};
 		} elsif ($operation =~ /^(?:insert|put)$/ && $data) {
 			$rows->{$key} = $data;
-		} elsif ($operation ne 'schema') {
+		} else {
 			delete $rows->{$key};
 		}
 	}
