@@ -68,6 +68,8 @@ static int orders_pipe(const char *orders)
 	int fds[2];
 	ssize_t written;
 
+	if (len > JOB_ORDERS_MOST_BYTES)
+		errno = E2BIG;
 	if (len > JOB_ORDERS_MOST_BYTES || pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -1;
 	if (len > PIPE_USUAL_BYTES)
