@@ -149,12 +149,11 @@ static void take_absent(struct applying *a)
 			take_column(a, i, &null);
 }
 
-/* Take data apart; with_key: an insert, which must bring every column. */
+/* Take data apart; with_key: an insert, which must bring every column that the file has. */
 static cs_status take_columns(struct applying *a, bool with_key)
 {
 	const struct schema *s = a->t->schema;
 	const struct wire_object *data = &a->change->data;
-	size_t skipped = 0;
 	size_t at = 0;
 
 	if (!data->there)
@@ -175,14 +174,12 @@ static cs_status take_columns(struct applying *a, bool with_key)
 				       "table %s: a change names a column twice", s->table);
 		if ((size_t)found >= at)
 			at = (size_t)found + 1;
-		if (a->t->local[found].missing)
-			skipped++;
-		else
+		if (!a->t->local[found].missing)
 			take_column(a, (size_t)found, &field->value);
 	}
 	if (a->parked)
 		take_absent(a);
-	else if (with_key && a->column_count + skipped != s->column_count)
+	else if (with_key && a->column_count + a->t->missing != s->column_count)
 		return diverged(a, "a new row lacks a column");
 	return CS_OK;
 }

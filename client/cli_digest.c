@@ -111,30 +111,38 @@ static const struct link_http_events events = {
 	.on_done = on_done,
 };
 
-/* False when the path would be too long: then all tables are asked for. */
-static bool add_tables(struct dynbuf *path, const char *const *tables, size_t table_count)
+static bool add_path(struct dynbuf *path, const struct cli_digest_request *request,
+		     size_t table_count)
 {
+	dynbuf_reset(path);
+	dynbuf_addf(path, "/db/digest?rows=%d", request->with_rows);
 	for (size_t i = 0; i < table_count; i++) {
 		dynbuf_adds(path, i ? "," : "&tables=");
-		link_url_add_escaped(path, tables[i]);
+		link_url_add_escaped(path, request->tables[i]);
 	}
+	if (request->skip[0])
+		dynbuf_addf(path, "&skip=%s", request->skip);
 	return !path->failed;
 }
 
-cs_status cli_digest_ask(struct link_loop *loop, const struct link_url *url,
-			 const char *access_code, const char *const *tables, size_t table_count,
-			 bool with_rows, struct cli_digest *out, struct cs_error *err)
+cs_status cli_digest_ask(struct link_loop *loop, const struct cli_digest_request *request,
+			 struct cli_digest *out, struct cs_error *err)
 {
-	struct link_http_request request = {.url = url, .bearer = access_code};
-	const char *first = with_rows ? "/db/digest?rows=1" : "/db/digest?rows=0";
+	struct link_http_request get = {.url = request->url, .bearer = request->access_code};
 	struct dynbuf path;
 	cs_status status;
 
 	memset(out, 0, sizeof(*out));
 	dynbuf_init(&path, MAX_PATH_BYTES);
-	dynbuf_adds(&path, first);
-	request.path = add_tables(&path, tables, table_count) ? path.data : first;
-	status = link_http_get(loop, &request, &events, out, &out->http, err);
+	/* too long with the tables' names: then all tables are asked for */
+	if (add_path(&path, request, request->table_count) || add_path(&path, request, 0)) {
+		get.path = path.data;
+		status = link_http_get(loop, &get, &events, out, &out->http, err);
+	} else {
+		status = cs_fail(err, CS_ERR_CONFIG,
+				 "the file lacks too many of the server's columns to name them; "
+				 "compare some tables at a time");
+	}
 	dynbuf_free(&path);
 	return status;
 }

@@ -30,10 +30,19 @@ struct cli_digest {
 	struct link_http *http;
 };
 
-/* Ask; the answer fills *out while the loop runs. tables NULL: all. */
-cs_status cli_digest_ask(struct link_loop *loop, const struct link_url *url,
-			 const char *access_code, const char *const *tables, size_t table_count,
-			 bool with_rows, struct cli_digest *out, struct cs_error *err) CS_CHECKED;
+/* What to ask for. */
+struct cli_digest_request {
+	const struct link_url *url;
+	const char *access_code;
+	const char *const *tables; /* table_count 0: all */
+	size_t table_count;
+	const char *skip; /* value of skip=, escaped; empty: nothing is left out */
+	bool with_rows;
+};
+
+/* Ask; the answer fills *out while the loop runs. */
+cs_status cli_digest_ask(struct link_loop *loop, const struct cli_digest_request *request,
+			 struct cli_digest *out, struct cs_error *err) CS_CHECKED;
 struct cli_digest_table *cli_digest_find(struct cli_digest *digest, const char *table);
 void cli_digest_free(struct cli_digest *digest);
 

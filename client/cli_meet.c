@@ -9,6 +9,7 @@
 #define TRIES 10
 #define LOOK_MS 1   /* how often a file that somebody else syncs is looked at */
 #define WAIT_MS 100 /* while only the digest is waited for */
+#define MAX_SKIP_BYTES ((size_t)1024 * 1024)
 
 enum position { ON_THE_WAY, THERE, PASSED, UNREADABLE };
 
@@ -103,8 +104,51 @@ static int reach(struct cli_meeting *m, bool *passed)
 	return m->digest.problem[0] ? fail_digest(m) : EXIT_DONE;
 }
 
+/* table.column of each column that the file's own tables lack: the server leaves it out, too. */
+static void add_skipped(const struct cli_meeting *m, const char *table, struct dynbuf *skip)
+{
+	const char *column;
+
+	for (size_t i = 0; (column = clinic_cache_view_skipped(m->view, table, i)); i++) {
+		dynbuf_adds(skip, skip->len ? "," : "");
+		link_url_add_escaped(skip, table);
+		dynbuf_adds(skip, ".");
+		link_url_add_escaped(skip, column);
+	}
+}
+
+static cs_status ask(struct cli_meeting *m, struct cli_digest_request *request,
+		     struct cs_error *err)
+{
+	size_t count = request->table_count ? request->table_count
+					    : clinic_cache_view_table_count(m->view);
+	struct dynbuf skip;
+	cs_status status;
+
+	dynbuf_init(&skip, MAX_SKIP_BYTES);
+	for (size_t i = 0; i < count; i++)
+		add_skipped(m,
+			    request->table_count ? request->tables[i]
+						 : clinic_cache_view_table(m->view, i),
+			    &skip);
+	request->skip = skip.len ? skip.data : "";
+	if (skip.failed)
+		status = cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	else
+		status = cli_digest_ask(m->loop, request, &m->digest, err);
+	dynbuf_free(&skip);
+	return status;
+}
+
 int cli_meet(struct cli_meeting *m, const char *const *tables, size_t table_count, bool with_rows)
 {
+	struct cli_digest_request request = {
+		.url = &m->url,
+		.access_code = m->access_code,
+		.tables = tables,
+		.table_count = table_count,
+		.with_rows = with_rows,
+	};
 	struct cs_error err = {0};
 
 	for (int i = 0; i < TRIES; i++) {
@@ -112,8 +156,7 @@ int cli_meet(struct cli_meeting *m, const char *const *tables, size_t table_coun
 		int exit_code;
 
 		cli_digest_free(&m->digest);
-		if (cli_digest_ask(m->loop, &m->url, m->access_code, tables, table_count, with_rows,
-				   &m->digest, &err) != CS_OK)
+		if (ask(m, &request, &err) != CS_OK)
 			return cli_fail_status(m->options, &err);
 		exit_code = reach(m, &passed);
 		if (!passed)

@@ -3,6 +3,7 @@
  * one moment?  cli_meet.c brings both to that moment.  A file that nobody
  * syncs is brought there by a session of our own.
  */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@ struct difference {
 	char *table;         /* owned */
 	int64_t server_rows; /* -1: the server does not have it */
 	int64_t file_rows;   /* -1: the file does not have it */
+	int64_t parked_rows; /* of the file's: its own table refuses them */
 	bool differs;
 	size_t different_rows;
 };
@@ -44,6 +46,9 @@ static int compare_table(struct verify *v, struct difference *d)
 	d->server_rows = server ? server->rows : -1;
 	if (d->file_rows >= 0 && clinic_cache_view_digest(v->meeting.view, d->table, &d->file_rows,
 							  hash, &err) != CLINIC_CACHE_OK)
+		return cli_fail_library(v->options, &err);
+	if (d->file_rows >= 0 && clinic_cache_view_parked(v->meeting.view, d->table,
+							  &d->parked_rows, &err) != CLINIC_CACHE_OK)
 		return cli_fail_library(v->options, &err);
 	d->differs = !server || d->file_rows < 0 || d->file_rows != d->server_rows ||
 		     strcmp(hash, server->hash) != 0;
@@ -139,17 +144,33 @@ static const char *remark(const struct difference *d)
 	return d->file_rows < 0 ? ", not in the file" : "";
 }
 
+static int64_t count_parked(const struct verify *v)
+{
+	int64_t rows = 0;
+
+	for (size_t i = 0; i < v->table_count; i++)
+		rows += v->tables[i].parked_rows;
+	return rows;
+}
+
 static void print_text(const struct verify *v, bool different, size_t rows)
 {
-	if (!different) {
+	if (different)
+		printf("differs: %zu rows\n", rows);
+	else
 		puts("ok");
-		return;
-	}
-	printf("differs: %zu rows\n", rows);
 	for (size_t i = 0; i < v->table_count; i++) {
 		if (v->tables[i].differs)
 			printf("  %s: %zu rows%s\n", v->tables[i].table,
 			       v->tables[i].different_rows, remark(&v->tables[i]));
+	}
+	/* they are in the file, and count as what the server has */
+	if (count_parked(v) > 0)
+		printf("parked: %" PRId64 "\n", count_parked(v));
+	for (size_t i = 0; i < v->table_count; i++) {
+		if (v->tables[i].parked_rows > 0)
+			printf("  %s: %" PRId64 " rows\n", v->tables[i].table,
+			       v->tables[i].parked_rows);
 	}
 }
 
@@ -170,6 +191,7 @@ static void print_json(const struct verify *v, bool different, size_t rows)
 	cli_json_text(&b, "result", different ? "differs" : "ok");
 	cli_json_text(&b, "cursor", v->cursor);
 	cli_json_number(&b, "different_rows", (long long)rows);
+	cli_json_number(&b, "parked", count_parked(v));
 	dynbuf_adds(&b, ",\"tables\":[");
 	for (size_t i = 0; i < v->table_count; i++) {
 		const struct difference *d = &v->tables[i];
@@ -180,6 +202,7 @@ static void print_json(const struct verify *v, bool different, size_t rows)
 		add_count(&b, "rows", d->file_rows);
 		add_count(&b, "server_rows", d->server_rows);
 		cli_json_number(&b, "different_rows", (long long)d->different_rows);
+		cli_json_number(&b, "parked", d->parked_rows);
 		dynbuf_adds(&b, "}");
 	}
 	if (dynbuf_adds(&b, "]}"))

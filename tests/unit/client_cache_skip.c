@@ -147,6 +147,17 @@ static void remembers_parked_rows_whole(void **state)
 		     hash_of("V2:p1V4:true") + hash_of("V2:p2V5:false") + hash_of("V2:p3N"));
 }
 
+/* One by one, as rows of a table with other affinities are loaded. */
+static void loads_what_the_table_has(void **state)
+{
+	struct fixture *f = start_app("CREATE TABLE people(id TEXT PRIMARY KEY, seen TEXT)", NULL);
+
+	*state = f;
+	assert_string_equal(query(f->path, "SELECT id, quote(seen) FROM people ORDER BY id"),
+			    "p1|'1'\np2|'0'");
+	check_digest(f, "people", 2, hash_of("V2:p1V4:true") + hash_of("V2:p2V5:false"));
+}
+
 /* ---- keys ---------------------------------------------------------------------------------- */
 
 #define PUT(id, login)                                                                             \
@@ -298,6 +309,7 @@ int main(void)
 		APP_TEST(names_what_it_skips),
 		OWN_TEST(skips_generated_columns),
 		OWN_TEST(remembers_parked_rows_whole),
+		OWN_TEST(loads_what_the_table_has),
 		cmocka_unit_test(tells_collated_keys_apart),
 		OWN_TEST(loads_collated_keys),
 		OWN_TEST(parks_keys_that_a_column_cannot_hold),
