@@ -2,6 +2,10 @@
  * A frozen view of a cache file: a read-only connection with an open read
  * transaction, so that the cursor and the rows it shows belong together
  * however fast the file moves on.
+ *
+ * In a file with a rollback journal nobody can commit while somebody reads.
+ * So there a view that is to last is a copy, in a temporary file that SQLite
+ * removes, and the file itself is let go.
  */
 #include "cache_view.h"
 
@@ -12,7 +16,10 @@ static void unfreeze(struct clinic_cache_view *v)
 {
 	tables_free(&v->tables);
 	v->cursor[0] = '\0';
-	store_rollback(v->db);
+	store_rollback(v->file);
+	sqlite3_close(v->copy);
+	v->copy = NULL;
+	v->db = v->file;
 }
 
 static cs_status freeze(struct clinic_cache_view *v, struct cs_error *err)
@@ -42,9 +49,11 @@ clinic_cache_status clinic_cache_view_open(const char *path, struct clinic_cache
 	else if (!platform_exists(path))
 		st = cs_fail(&why, CS_ERR_CONFIG, "there is no file \"%s\"", path);
 	else
-		st = store_open(path, SQLITE_OPEN_READONLY, &v->db, &why);
-	if (st == CS_OK)
+		st = store_open(path, SQLITE_OPEN_READONLY, &v->file, &why);
+	if (st == CS_OK) {
+		v->db = v->file;
 		st = freeze(v, &why);
+	}
 	if (st == CS_OK) {
 		*out = v;
 		return CLINIC_CACHE_OK;
@@ -66,10 +75,63 @@ void clinic_cache_view_close(struct clinic_cache_view *v)
 {
 	if (!v)
 		return;
-	if (v->db)
+	if (v->file)
 		unfreeze(v);
-	sqlite3_close(v->db);
+	sqlite3_close(v->file);
 	free(v);
+}
+
+static bool has_wal(sqlite3 *db)
+{
+	sqlite3_stmt *stmt;
+	bool wal = false;
+
+	if (store_prepare(db, "PRAGMA main.journal_mode", &stmt, NULL) != CS_OK)
+		return false;
+	if (sqlite3_step(stmt) == SQLITE_ROW)
+		wal = strcmp((const char *)sqlite3_column_text(stmt, 0), "wal") == 0;
+	sqlite3_finalize(stmt);
+	return wal;
+}
+
+static cs_status copy(struct clinic_cache_view *v, struct cs_error *err)
+{
+	sqlite3_backup *backup = NULL;
+	int rc = sqlite3_open_v2("", &v->copy,
+				 SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+				 NULL);
+
+	if (rc == SQLITE_OK) {
+		backup = sqlite3_backup_init(v->copy, "main", v->file, "main");
+		rc = backup ? sqlite3_backup_step(backup, -1) : sqlite3_errcode(v->copy);
+		sqlite3_backup_finish(backup);
+	}
+	if (rc == SQLITE_DONE)
+		return CS_OK;
+	sqlite3_close(v->copy);
+	v->copy = NULL;
+	return cs_fail(err, CS_ERR_STORE, "cannot copy the file to look at it: %s",
+		       sqlite3_errstr(rc));
+}
+
+clinic_cache_status clinic_cache_view_keep(struct clinic_cache_view *v,
+					   struct clinic_cache_error *err)
+{
+	struct cs_error why = {0};
+
+	if (v->copy || has_wal(v->file))
+		return CLINIC_CACHE_OK;
+	if (copy(v, &why) != CS_OK)
+		return cache_publish_error(&why, err);
+	v->db = v->copy;
+	store_rollback(v->file);
+	return CLINIC_CACHE_OK;
+}
+
+void clinic_cache_view_let_go(struct clinic_cache_view *v)
+{
+	if (!has_wal(v->file))
+		store_rollback(v->file);
 }
 
 const char *clinic_cache_view_cursor(const struct clinic_cache_view *v)

@@ -28,11 +28,19 @@ static enum position compare_cursors(const char *file, const char *server)
 
 static enum position look(struct cli_meeting *m, struct clinic_cache_error *err)
 {
+	enum position position;
+
 	if (!m->digest.cursor[0])
 		return ON_THE_WAY;
 	if (clinic_cache_view_refresh(m->view, err) != CLINIC_CACHE_OK)
 		return UNREADABLE;
-	return compare_cursors(clinic_cache_view_cursor(m->view), m->digest.cursor);
+	position = compare_cursors(clinic_cache_view_cursor(m->view), m->digest.cursor);
+	/* whoever syncs the file must be able to go on */
+	if (position != THERE)
+		clinic_cache_view_let_go(m->view);
+	else if (clinic_cache_view_keep(m->view, err) != CLINIC_CACHE_OK)
+		return UNREADABLE;
+	return position;
 }
 
 static void step(struct cli_meeting *m, uint32_t wait_ms)

@@ -300,6 +300,7 @@ static int begin(struct verify *v)
 		return cli_fail_library(v->options, &err);
 	if (!list_tables(v))
 		return cli_fail(v->options, EXIT_CONFIG, "out of memory");
+	clinic_cache_view_let_go(v->meeting.view);
 	return EXIT_DONE;
 }
 

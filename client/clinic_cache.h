@@ -315,6 +315,15 @@ CLINIC_CACHE_API void clinic_cache_view_close(struct clinic_cache_view *v);
 /* Let go of the old view and see the file as it is now. */
 CLINIC_CACHE_API clinic_cache_status clinic_cache_view_refresh(
 	struct clinic_cache_view *v, struct clinic_cache_error *err) CLINIC_CACHE_CHECKED;
+/*
+ * A file with a rollback journal cannot be written while it is read: a view
+ * that is to last keeps what it sees in a copy, and one whose cursor was all
+ * that was wanted lets go of it until it is refreshed. Neither does anything
+ * in a file with a WAL.
+ */
+CLINIC_CACHE_API clinic_cache_status clinic_cache_view_keep(
+	struct clinic_cache_view *v, struct clinic_cache_error *err) CLINIC_CACHE_CHECKED;
+CLINIC_CACHE_API void clinic_cache_view_let_go(struct clinic_cache_view *v);
 CLINIC_CACHE_API const char *clinic_cache_view_cursor(const struct clinic_cache_view *v);
 CLINIC_CACHE_API size_t clinic_cache_view_table_count(const struct clinic_cache_view *v);
 CLINIC_CACHE_API const char *clinic_cache_view_table(const struct clinic_cache_view *v, size_t i);
