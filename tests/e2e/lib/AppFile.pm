@@ -95,6 +95,8 @@ sub copy_server {
 			. join(', ', map { app_form($_, $type{$_}) . qq( AS "$_") } @columns)
 			. qq( FROM public."$table" ORDER BY "$key"), {Slice => {}});
 		for my $row (@$rows) {
+			# the handle gives bytes, this file's takes text
+			utf8::decode($_) for grep { defined } values %$row;
 			$row->{$_} = local_value($_, $row->{$key}) for keys %local;
 			insert($db, $table, %$row, extra($table));
 		}
