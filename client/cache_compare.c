@@ -441,8 +441,10 @@ cs_status compare_step(struct clinic_cache *c, const struct cached_table *t, con
 	return st;
 }
 
-void compare_end(struct compare_walk *walk)
+void compare_end(struct clinic_cache *c, struct compare_walk *walk)
 {
+	if (walk->key_count && c->db)
+		sqlite3_exec(c->db, "DROP TABLE IF EXISTS temp." REPAIR_LIST, NULL, NULL, NULL);
 	free_key(walk->last, walk->key_count);
 	memset(walk, 0, sizeof(*walk));
 }

@@ -591,6 +591,8 @@ clinic_cache_status cache_open_on(sqlite3 *lender, const char *path,
 /* Open the cache's file if it exists and read what it says of itself. */
 cs_status cache_open_file(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
 void cache_close_file(struct clinic_cache *c);
+/* A borrowed connection is being closed: nothing more can be asked of it. */
+void cache_lender_gone(struct clinic_cache *c);
 /* If the file was moved, deleted or replaced: let go of it and of what it left beside itself. */
 bool cache_file_moved(struct clinic_cache *c);
 /* Make the fetched file the cache, or bring its content into the one that exists. */

@@ -169,6 +169,12 @@ void cache_close_file(struct clinic_cache *c)
 	c->cursor[0] = '\0';
 }
 
+void cache_lender_gone(struct clinic_cache *c)
+{
+	c->lender = NULL;
+	c->db = NULL;
+}
+
 bool cache_file_moved(struct clinic_cache *c)
 {
 	uint64_t wal_inode = c->wal_inode;

@@ -167,8 +167,9 @@ cs_status repair_new(struct clinic_cache *c, struct cs_error *err)
 }
 
 /* What came of the repair in hand goes. */
-static void clear(struct repair *r)
+static void clear(struct clinic_cache *c)
 {
+	struct repair *r = c->repair;
 	bool staged = r->part || r->phase == REPAIR_COMPARING;
 
 	table_part_close(r->part);
@@ -180,7 +181,7 @@ static void clear(struct repair *r)
 	free(r->schema);
 	r->schema = NULL;
 	r->next_part = 0;
-	compare_end(&r->walk);
+	compare_end(c, &r->walk);
 	r->phase = REPAIR_IDLE;
 	if (staged) {
 		platform_remove(r->path);
@@ -192,7 +193,7 @@ void repair_free(struct clinic_cache *c)
 {
 	if (!c->repair)
 		return;
-	clear(c->repair);
+	clear(c);
 	free(c->repair->wishes);
 	free(c->repair->path);
 	free(c->repair);
@@ -201,12 +202,12 @@ void repair_free(struct clinic_cache *c)
 
 void repair_reset(struct clinic_cache *c)
 {
-	clear(c->repair);
+	clear(c);
 }
 
 void repair_snapshot_applied(struct clinic_cache *c)
 {
-	clear(c->repair);
+	clear(c);
 	for (size_t i = 0; i < c->repair->count; i++)
 		if (c->repair->wishes[i].reason == REPAIR_DIFFERS)
 			c->repair->wishes[i].waiting = false;
@@ -219,7 +220,7 @@ static void give_up(struct clinic_cache *c, const char *why, bool more_comes)
 	struct wish *w = find(r, r->table);
 	char detail[400];
 
-	clear(r);
+	clear(c);
 	if (more_comes)
 		r->phase = REPAIR_DRAINING;
 	if (w) {
@@ -444,7 +445,7 @@ static void done(struct clinic_cache *c, const struct swap *s)
 	w->fails = 0;
 	if (w->reason == REPAIR_ASKED)
 		w->times = 0;
-	clear(c->repair);
+	clear(c);
 	snprintf(detail, sizeof(detail), "it differed from the server's, %lld rows were put right",
 		 (long long)s->written);
 	event_table(c, w->name, s->rows, s->counted ? detail : NULL);

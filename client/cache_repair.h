@@ -46,7 +46,8 @@ cs_status compare_begin(struct clinic_cache *c, const struct cached_table *t,
 /* The next rows; walk->over afterwards: these were the last. path: the staged table's file. */
 cs_status compare_step(struct clinic_cache *c, const struct cached_table *t, const char *path,
 		       struct compare_walk *walk, struct cs_error *err) CS_CHECKED;
-void compare_end(struct compare_walk *walk);
+/* The list goes, too. */
+void compare_end(struct clinic_cache *c, struct compare_walk *walk);
 
 /* ATTACH path as REPAIR_SCHEMA; and let go of it. */
 cs_status part_attach(struct clinic_cache *c, const char *path, struct cs_error *err) CS_CHECKED;

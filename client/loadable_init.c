@@ -7,6 +7,8 @@
  */
 #include "loadable.h"
 
+#include "cache_internal.h"
+
 #include <stdlib.h>
 
 const sqlite3_api_routines *sqlite3_api;
@@ -26,6 +28,8 @@ static void forget(void *context)
 
 	if (--l->references > 0)
 		return;
+	if (l->cache)
+		cache_lender_gone(l->cache);
 	clinic_cache_close(l->cache);
 	event_queue_free(&l->events);
 	free(l);
