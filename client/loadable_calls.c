@@ -251,6 +251,34 @@ static void call_snapshot_failed(sqlite3_context *call, int count, sqlite3_value
 	finish(call, l, CLINIC_CACHE_OK);
 }
 
+static void call_sync_now(sqlite3_context *call, int count, sqlite3_value **values)
+{
+	static const struct {
+		const char *name;
+		enum clinic_cache_scope scope;
+	} scopes[] = {
+		{"all", CLINIC_CACHE_SCOPE_ALL},
+		{"patient_data", CLINIC_CACHE_SCOPE_PATIENT_DATA},
+		{"table", CLINIC_CACHE_SCOPE_TABLE},
+	};
+	const char *name = text_or_null(values[0]);
+	const char *table = count > 1 ? text_or_null(values[1]) : NULL;
+	struct loaded *l;
+
+	for (size_t i = 0; name && i < sizeof(scopes) / sizeof(scopes[0]); i++) {
+		if (strcmp(name, scopes[i].name) != 0)
+			continue;
+		l = borrowed(call);
+		if (l)
+			finish(call, l,
+			       clinic_cache_sync_now(l->cache, scopes[i].scope, table,
+						     clock_monotonic_ms()));
+		return;
+	}
+	loadable_fail(call, SQLITE_ERROR,
+		      "clinic_cache_sync_now: the scope must be 'all', 'patient_data' or 'table'");
+}
+
 static void call_state(sqlite3_context *call, int count, sqlite3_value **values)
 {
 	(void)count;
@@ -290,6 +318,8 @@ const struct loadable_function loadable_functions[] = {
 	{"clinic_cache_tick", 0, call_tick},
 	{"clinic_cache_snapshot_fetched", 0, call_snapshot_fetched},
 	{"clinic_cache_snapshot_failed", 2, call_snapshot_failed},
+	{"clinic_cache_sync_now", 1, call_sync_now},
+	{"clinic_cache_sync_now", 2, call_sync_now},
 	{"clinic_cache_state", 0, call_state},
 	{"clinic_cache_events", 0, call_events},
 	{NULL, 0, NULL},

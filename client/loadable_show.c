@@ -48,6 +48,20 @@ static json_t *last_error(const struct clinic_cache *c)
 			 error->text);
 }
 
+static json_t *sync_now(const struct clinic_cache *c)
+{
+	static const char *const names[] = {
+		[CLINIC_CACHE_SYNC_NOW_NONE] = "none",
+		[CLINIC_CACHE_SYNC_NOW_RUNNING] = "running",
+		[CLINIC_CACHE_SYNC_NOW_DONE] = "done",
+		[CLINIC_CACHE_SYNC_NOW_FAILED] = "failed",
+	};
+
+	return json_pack("{s:s, s:s?, s:I}", "state", names[clinic_cache_sync_now_state(c)],
+			 "problem", clinic_cache_sync_now_problem(c), "repairs",
+			 (json_int_t)clinic_cache_sync_now_repairs(c));
+}
+
 /* What stood against taking the file over; null: nothing. */
 static json_t *difference(const struct clinic_cache *c)
 {
@@ -79,11 +93,12 @@ void loadable_show_state(sqlite3_context *call, struct loaded *l)
 		give(call, json_pack("{s:b}", "open", 0));
 		return;
 	}
-	give(call, json_pack("{s:b, s:b, s:b, s:b, s:s?, s:s, s:o, s:o, s:I, s:I, s:s?}", "open", 1,
-			     "level", clinic_cache_is_level(c), "stopped",
-			     clinic_cache_is_stopped(c), "holds", clinic_cache_holds(c), "cursor",
-			     clinic_cache_cursor(c), "device_id", clinic_cache_device_id(c),
-			     "last_error", last_error(c), "difference", difference(c),
-			     "events_waiting", (json_int_t)l->events.count, "events_lost",
-			     (json_int_t)l->events.lost_ever, "remark", clinic_cache_remark()));
+	give(call,
+	     json_pack("{s:b, s:b, s:b, s:b, s:s?, s:s, s:o, s:o, s:o, s:I, s:I, s:s?}", "open", 1,
+		       "level", clinic_cache_is_level(c), "stopped", clinic_cache_is_stopped(c),
+		       "holds", clinic_cache_holds(c), "cursor", clinic_cache_cursor(c),
+		       "device_id", clinic_cache_device_id(c), "last_error", last_error(c),
+		       "difference", difference(c), "sync_now", sync_now(c), "events_waiting",
+		       (json_int_t)l->events.count, "events_lost", (json_int_t)l->events.lost_ever,
+		       "remark", clinic_cache_remark()));
 }

@@ -113,6 +113,25 @@ $app->ask('COMMIT');
 verify($app, 'and it arrives after that');
 ok(!$app->has_event('sync_error'), 'nothing went wrong by that');
 
+# ---- what somebody changed behind its back ------------------------------------------------
+
+$app->ask('PRAGMA foreign_keys = ON');
+$app->ask('DELETE FROM payments WHERE ' . ClinicTest::Rows::where('payments', 1));
+$app->ask(q(UPDATE patients SET "fullName" = 'somebody else'));
+like($app->ask(q(SELECT clinic_cache_sync_now('everything'))), qr/'patient_data' or 'table'/, 'a scope there is not');
+is_deeply($app->ask(q(SELECT clinic_cache_sync_now('table', 'payments'))), [[1]], 'a sync now of one table');
+wait_for('its end', sub { $app->has_event('sync_now_completed') });
+is($app->state->{sync_now}{state}, 'done', 'ends');
+is($app->state->{sync_now}{repairs}, 1, 'and has put it right');
+is($app->ask('SELECT count(*) FROM payments WHERE ' . ClinicTest::Rows::where('payments', 1))->[0][0], 1,
+	'with the row that was deleted');
+$app->ask(q(SELECT clinic_cache_sync_now('all')));
+wait_for('the end of a sync of all', sub { $app->has_event('sync_now_completed') == 2 });
+verify($app, 'after a sync now of all tables the file equals the server');
+is_deeply([$app->ask('PRAGMA foreign_keys'), $app->ask('SELECT count(*) FROM temp.sqlite_schema'),
+	$app->ask(q(SELECT name FROM pragma_database_list WHERE name <> 'temp'))], [[[1]], [[0]], [['main']]],
+	'and the connection is as it was');
+
 # ---- the relay dies ------------------------------------------------------------------------
 
 $relay->kill9;
@@ -135,7 +154,7 @@ is($app->stop, 0, 'the app ends');
 
 # ---- a file of the app's own, and another writer --------------------------------------------
 
-AppFile::upgraded_v43("$clinic->{dir}/own.db", rows => 20);
+AppFile::fresh_v43("$clinic->{dir}/own.db", rows => 20);
 my $own = DBI->connect("dbi:SQLite:dbname=$clinic->{dir}/own.db", '', '', {RaiseError => 1});
 $own->do('CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL)');
 $own->disconnect;
