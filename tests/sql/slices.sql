@@ -3,7 +3,7 @@
  * are compared with what is computed here from row_hashes() and the order of
  * keys as docs/protocol.md has it: numbers as numbers, texts by their bytes.
  */
-SELECT plan(70);
+SELECT plan(73);
 
 CREATE FUNCTION hash_number(hash text) RETURNS numeric LANGUAGE sql AS $$
 	SELECT ('x' || substr(hash, 1, 8))::bit(32)::bigint::numeric * 4294967296 + ('x' || substr(hash, 9, 8))::bit(32)::bigint
@@ -96,6 +96,8 @@ INSERT INTO domains SELECT i FROM generate_series(100, 130) i;
 SELECT clinic_sync.publish('domains');
 SELECT is(compare('domains', $$(k->>'id')::int$$, 7), '5 slices', 'a domain over integer');
 
+SELECT is(reads('domains', '{"id":110}', NULL), '0 table 1 index', 'by the index');
+
 -- texts, under every kind of collation
 CREATE TABLE texts_c (id text COLLATE "C" PRIMARY KEY, t text);
 CREATE TABLE texts (id text PRIMARY KEY, t text);
@@ -109,6 +111,12 @@ INSERT INTO texts_odd SELECT w FROM words() w ON CONFLICT DO NOTHING;
 SELECT clinic_sync.publish(t) FROM unnest('{texts_c,texts,texts_icu,texts_odd}'::regclass[]) t;
 SELECT is(compare('texts_c', $$convert_to(k->>'id', 'UTF8')$$, 9), '10 slices', 'text in collation C');
 SELECT is(reads('texts_c', '{"id":"A"}', '{"id":"a"}'), '0 table 1 index', 'by the index');
+CREATE DOMAIN code AS varchar(40) COLLATE "C";
+CREATE TABLE codes (id code PRIMARY KEY);
+INSERT INTO codes SELECT id FROM texts_c;
+SELECT clinic_sync.publish('codes');
+SELECT is(compare('codes', $$convert_to(k->>'id', 'UTF8')$$, 9), '10 slices', 'a domain over varchar in collation C');
+SELECT is(reads('codes', NULL, '{"id":"a"}'), '0 table 1 index', 'by the index');
 SELECT is(compare('texts', $$convert_to(k->>'id', 'UTF8')$$, 9), '10 slices', 'text in the database''s collation');
 SELECT is(compare('texts_icu', $$convert_to(k->>'id', 'UTF8')$$, 9), '10 slices', 'text in an ICU collation');
 SELECT is(reads('texts_icu', '{"id":"A"}', '{"id":"a"}'), '1 table 0 index', 'not by an index of another order');
