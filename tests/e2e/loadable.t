@@ -132,7 +132,7 @@ is_deeply([$app->ask('PRAGMA foreign_keys'), $app->ask('SELECT count(*) FROM tem
 	$app->ask(q(SELECT name FROM pragma_database_list WHERE name <> 'temp'))], [[[1]], [[0]], [['main']]],
 	'and the connection is as it was');
 
-# ---- the relay dies ------------------------------------------------------------------------
+# ---- the relay dies, and the app ------------------------------------------------------------
 
 $relay->kill9;
 wait_for('the app to notice', sub { $app->has_event('disconnected') });
@@ -140,6 +140,11 @@ $dbh->do(insert_sql('payments', 3));
 $relay->start;
 verify($app, 'a change made while the relay was dead arrives');
 is($app->has_event('full_sync_completed'), 1, 'without another snapshot');
+
+$app->{process}->kill9;
+$dbh->do(insert_sql('payments', 4));
+$app = app('fresh');
+verify($app, 'and one made while the app was dead');
 
 # It goes on where it stood; the file is also the command's.
 is($app->stop, 0, 'the app ends');
@@ -150,6 +155,17 @@ $dbh->do(update_sql('payments', 2, 'later'));
 $app = app('fresh');
 verify($app, 'and the app where clinic-cache stood');
 is($app->has_event('full_sync_completed'), 0, 'without a snapshot');
+is($app->stop, 0, 'the app ends');
+
+# ---- by the WebSocket alone, and comparing all along ------------------------------------------
+
+$app = app('link', full_sync => 'link', sync_interval_s => 1);
+wait_for('the tables', sub { $app->has_event('full_sync_completed') });
+verify($app, 'full_sync link: from nothing without a download');
+$app->ask(q(DELETE FROM patients WHERE id = (SELECT min(id) FROM patients)));
+wait_for('a round that finds it', sub { grep { $_->{type} eq 'table_sync_completed'
+	&& $_->{table} eq 'patients' && ($_->{detail} // '') =~ /differed/ } $app->events });
+verify($app, 'a row that was deleted behind its back comes back by itself');
 is($app->stop, 0, 'the app ends');
 
 # ---- a file of the app's own, and another writer --------------------------------------------
