@@ -25,6 +25,9 @@
 /* Readers of the log are shared with devices that come back. */
 #define LOG_READERS_MOST 8
 #define WAIT_MOST_MS 30000
+/* What slow clients keep from being freed, all together: beyond it nobody new is served. */
+#define HELD_MOST_BYTES ((uint64_t)128 * 1024 * 1024)
+#define HELD_SPOOL_MOST ((uint64_t)4 << 30)
 
 struct changes {
 	struct http_exchange *x;
@@ -55,6 +58,7 @@ struct changes {
 
 static struct changes *log_readers;
 static size_t log_reader_count;
+static uint64_t held_bytes, held_spool;
 
 /* ---- what is to be sent ------------------------------------------------------------------------
  */
@@ -78,6 +82,9 @@ static bool add_entry(struct changes *c, struct feed_entry *e)
 	entries[c->count++] = e;
 	c->bytes += feed_entry_memory(e) + feed_entry_spooled(e);
 	c->to = e->step.to;
+	held_bytes += feed_entry_memory(e);
+	held_spool += feed_entry_spooled(e);
+	metric_set(METRIC_CHANGES_BYTES, held_bytes + held_spool);
 	return true;
 }
 
@@ -104,8 +111,12 @@ static void changes_close(struct http_exchange *x)
 	struct changes *c = x->job;
 
 	stop_reading(c);
-	for (size_t i = 0; i < c->count; i++)
+	for (size_t i = 0; i < c->count; i++) {
+		held_bytes -= feed_entry_memory(c->entries[i]);
+		held_spool -= feed_entry_spooled(c->entries[i]);
 		feed_entry_unref(c->entries[i]);
+	}
+	metric_set(METRIC_CHANGES_BYTES, held_bytes + held_spool);
 	free(c->entries);
 	frame_unref(c->frame);
 	free(c);
@@ -235,9 +246,10 @@ static void answer_gone(struct changes *c, const char *reason, const struct curs
 	dynbuf_reset(&x->text);
 	dynbuf_addf(&x->text,
 		    "{\"error\":\"no changes lead on from that cursor\",\"reason\":\"%s\"", reason);
-	dynbuf_addf(&x->text, at->batch ? ",\"at\":\"%s\"" : ",\"at\":null%.0s",
-		    at->batch ? cursor_format(at, cursor) : "");
-	dynbuf_adds(&x->text, ",\"tables\":");
+	if (at->batch)
+		dynbuf_addf(&x->text, ",\"at\":\"%s\",\"tables\":", cursor_format(at, cursor));
+	else
+		dynbuf_adds(&x->text, ",\"at\":null,\"tables\":");
 	for (const char *name = tables; name && *name;) {
 		size_t len = strcspn(name, ",");
 
@@ -422,6 +434,10 @@ void http_changes(struct http_exchange *x)
 	if (r->going_down || !feed_cursor(r->feed)->batch ||
 	    !relay_is_proven(r, clock_monotonic_ms())) {
 		http_answer_busy(x, "the relay cannot reach PostgreSQL");
+		return;
+	}
+	if (held_bytes >= HELD_MOST_BYTES || held_spool >= HELD_SPOOL_MOST) {
+		http_answer_busy(x, "others read their changes too slowly");
 		return;
 	}
 	c = calloc(1, sizeof(*c));

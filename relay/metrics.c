@@ -70,6 +70,8 @@ static const struct {
 	[METRIC_ROWS_PARKED] =
 		{"rows_parked",
 		 "rows that connected devices hold but cannot put into their tables"},
+	[METRIC_CHANGES_BYTES] = {"changes_bytes",
+				  "memory and disk held for answers of /db/changes"},
 	[METRIC_ROW_STREAMS] = {"json_streams", "answers in JSON that read a snapshot now"},
 	[METRIC_DATABASE_CONNECTED] = {"database_connected", "1: the database answers"},
 	[METRIC_PROVEN_AGE_MS] = {"proven_age_milliseconds",

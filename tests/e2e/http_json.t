@@ -1,7 +1,7 @@
 #!/usr/bin/env perl
 # Rows without SQLite: every published table is in the JSON download, in the file, at
-# /tables/<t> and in a full sync, byte for byte what the server's digest says; and a reader that is slow, cut
-# off or too early costs nothing.
+# /tables/<t> and in a full sync, byte for byte what the server's digest says; and a reader
+# that is slow, cut off or too early costs nothing.
 use strict;
 use warnings;
 use FindBin;
@@ -166,12 +166,13 @@ $slow->read_until(sub { $slow->{ended} }, 60);
 is(scalar(() = $slow->{in} =~ /\{"id":/g), 50003, 'a slow reader has every row, though the file is gone');
 like(substr($slow->{in}, -100), qr/"\}\],"oversize":\[\]\}\n\z/, 'to the last brace');
 cmp_ok($relay->process->peak_memory - $memory, '<', 16 * $mega, 'and 50 MB of rows were never in memory');
-for (1 .. 3) {
-	my $cut = ClinicTest::Raw->connect(port => $relay->{port}, receive_buffer => 4096);
-	$cut->send_bytes("GET /tables/roomy HTTP/1.1\r\nHost: relay\r\nAuthorization: $code\r\n\r\n");
-	$cut->read_until(sub { $cut->{in} =~ /\r\n\r\n/ }, 30);
-	$cut->close;
-}
+my @crowd = map { ClinicTest::Raw->connect(port => $relay->{port}, receive_buffer => 4096) } 1 .. 32;
+$_->send_bytes("GET /tables/roomy HTTP/1.1\r\nHost: relay\r\nAuthorization: $code\r\n\r\n") for @crowd;
+$_->read_until(sub { $_->{in} =~ /\r\n\r\n/ }, 30) for @crowd;
+my $busy = json('/tables/users');
+is("$busy->{status} $busy->{headers}{'retry-after'}", '503 2', 'there is an end to their number');
+is(ask('GET /healthz')->{status}, 200, 'and the relay is well');
+$_->close for @crowd;
 wait_for('the streams to end', sub { $relay->get('/metrics')->{content} =~ /^clinic_relay_json_streams 0$/m });
 pass('those who hang up hold nothing');
 
