@@ -78,15 +78,15 @@ static void changes_parked_rows(void **state)
 											  "\"600"
 											  "\""));
 	assert_string_equal(query(f->path, "SELECT count(*) FROM clinic_cache_parked"), "6");
-	next_frame(
-		f,
-		UPDATE("a", "{\"login\":\"still out\"}") "," DELETE("b") "," CHANGE(
-			"people", "put", PERSON("c"),
-			"{\"id\":\"c\",\"login\":\"in\",\"score\":null,\"seen\":"
-			"true}") "," CHANGE("people", "put", PERSON("d"),
-					    "null") "," CHANGE("people", "oversize", PERSON("e"),
-							       "null") "," UPDATE("g", "{\"score\":"
-										       "\"6\"}"));
+	next_frame(f,
+		   UPDATE("a", "{\"login\":\"still out\"}") "," DELETE("b") "," CHANGE(
+			   "people", "put", PERSON("c"),
+			   "{\"id\":\"c\",\"login\":\"in\",\"score\":null,\"seen\":"
+			   "true}") "," CHANGE("people", "put", PERSON("d"),
+					       "null") "," CHANGE("people", "oversize", PERSON("e"),
+								  "null") "," UPDATE("g",
+										     "{\"score\":"
+										     "\"6\"}"));
 	assert_string_equal(query(f->path, ALL_PEOPLE),
 			    "c|in|~|1\ng|6|6.0|1\np1|ann|1.5|1\np2|bob|~|0");
 	assert_string_equal(
