@@ -31,6 +31,8 @@ struct cli_options {
 	char **tables; /* owned, as are the names */
 	size_t table_count;
 	bool once;
+	bool patient_data;
+	const char *table; /* --table; NULL: not given */
 	bool json;
 	int timeout_s;       /* 0: not given */
 	int sync_interval_s; /* as the library has it: 0: the relay's, -1: off */
@@ -42,6 +44,7 @@ struct cli_options {
 };
 
 int cli_sync(const struct cli_options *options);
+int cli_sync_now(const struct cli_options *options);
 int cli_status(const struct cli_options *options);
 int cli_verify(const struct cli_options *options);
 int cli_watch(const struct cli_options *options);

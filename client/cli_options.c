@@ -13,6 +13,7 @@
 #define MAX_TIMEOUT_S (7 * 24 * 3600)
 #define MAX_SYNC_INTERVAL_S 3600
 #define MAX_NAME_BYTES 128
+#define MAX_TABLE_BYTES 63
 #define TYPED_BYTES 80 /* of what was typed, in an error */
 
 enum cli_option_id {
@@ -29,6 +30,8 @@ enum cli_option_id {
 	OPTION_SYNC_INTERVAL,
 	OPTION_USER_VERSION,
 	OPTION_APP_SQLITE,
+	OPTION_PATIENT_DATA,
+	OPTION_TABLE,
 	OPTION_JSON,
 	OPTION_LOG_LEVEL,
 	OPTION_HELP,
@@ -61,6 +64,9 @@ static const struct {
 	[OPTION_USER_VERSION] = {"user-version", "N", "PRAGMA user_version of a new file"},
 	[OPTION_APP_SQLITE] = {"app-sqlite", "VERSION",
 			       "SQLite of the app that uses the file, such as 3.51.3"},
+	[OPTION_PATIENT_DATA] = {"patient-data", NULL,
+				 "only the tables of patient data and billing"},
+	[OPTION_TABLE] = {"table", "TABLE", "only this table"},
 	[OPTION_JSON] = {"json", NULL, "results as JSON"},
 	[OPTION_LOG_LEVEL] = {"log-level", "LEVEL", "debug, info, warning or error"},
 	[OPTION_HELP] = {"help", NULL, "show this help"},
@@ -78,6 +84,14 @@ static const struct cli_command commands[] = {
 			   BIT(OPTION_ONCE) | BIT(OPTION_TIMEOUT) | BIT(OPTION_EVENTS) |
 			   BIT(OPTION_ADOPT) | BIT(OPTION_FULL_SYNC) | BIT(OPTION_SYNC_INTERVAL) |
 			   BIT(OPTION_USER_VERSION) | BIT(OPTION_APP_SQLITE),
+		.required = BIT(OPTION_DB),
+	},
+	{
+		.name = "sync-now",
+		.run = cli_sync_now,
+		.summary = "make FILE level and compare it with the server, now",
+		.options = OPTIONS_OF_ALL | BIT(OPTION_DB) | BIT(OPTION_ACCESS_CODE_FILE) |
+			   BIT(OPTION_PATIENT_DATA) | BIT(OPTION_TABLE) | BIT(OPTION_TIMEOUT),
 		.required = BIT(OPTION_DB),
 	},
 	{
@@ -259,6 +273,12 @@ static bool set_option(int id, const char *value, struct cli_options *out)
 	case OPTION_APP_SQLITE:
 		out->app_sqlite = value;
 		return true;
+	case OPTION_PATIENT_DATA:
+		out->patient_data = true;
+		return true;
+	case OPTION_TABLE:
+		out->table = value;
+		return strlen(value) <= MAX_TABLE_BYTES;
 	case OPTION_JSON:
 		out->json = true;
 		return true;
@@ -306,6 +326,8 @@ static const char *find_contradiction(const struct cli_command *command,
 	if (out->adopt && strcmp(out->adopt, "merge") == 0)
 		return "--adopt=merge, where the file's rows become writes to the server, comes "
 		       "with the writes in a later version; --adopt=server takes the server's rows";
+	if (out->patient_data && out->table)
+		return "--patient-data and --table exclude each other";
 	return NULL;
 }
 

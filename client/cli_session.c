@@ -328,6 +328,17 @@ struct clinic_cache *cli_session_cache(struct cli_session *s)
 	return s->cache;
 }
 
+clinic_cache_status cli_session_sync_now(struct cli_session *s, enum clinic_cache_scope scope,
+					 const char *table)
+{
+	clinic_cache_status status =
+		clinic_cache_sync_now(s->cache, scope, table, clock_monotonic_ms());
+
+	if (status == CLINIC_CACHE_OK && s->ws)
+		link_ws_want_write(s->ws);
+	return status;
+}
+
 void cli_session_close(struct cli_session *s)
 {
 	if (!s)

@@ -32,6 +32,9 @@ bool cli_session_is_stopped(const struct cli_session *s);
 /* Why the last try to reach the relay failed; empty when it did not. */
 const char *cli_session_trouble(const struct cli_session *s);
 struct clinic_cache *cli_session_cache(struct cli_session *s);
+/* Begin a manual sync; clinic_cache_sync_now_state() tells how it goes. */
+clinic_cache_status cli_session_sync_now(struct cli_session *s, enum clinic_cache_scope scope,
+					 const char *table) CLINIC_CACHE_CHECKED;
 /* Says goodbye, waits for that a moment, and lets go of the file; NULL is fine. */
 void cli_session_close(struct cli_session *s);
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cli_access.h"
+#include "cli_control.h"
 #include "cli_difference.h"
 #include "cli_output.h"
 #include "cli_session.h"
@@ -21,6 +22,7 @@ struct sync_run {
 	FILE *events; /* NULL: not wanted */
 	bool events_failed;
 	const struct cli_session *session; /* NULL while it is opened */
+	struct cli_control *control;       /* NULL: nobody can ask for anything */
 };
 
 static void log_event(const struct clinic_cache_event *event)
@@ -139,6 +141,7 @@ static int follow(struct sync_run *run, struct link_loop *loop, struct cli_sessi
 		if (options->once && deadline - now < wait_ms)
 			wait_ms = (uint32_t)(deadline - now);
 		cli_session_step(session, wait_ms);
+		cli_control_step(run->control, session);
 	}
 	log_info("ended by signal");
 	return EXIT_DONE;
@@ -161,7 +164,10 @@ static int run_session(struct sync_run *run, struct link_loop *loop,
 	if (cli_session_open(loop, &setup, &session, &err) != CLINIC_CACHE_OK)
 		return cli_fail_library(run->options, &err);
 	run->session = session;
+	run->control = cli_control_open(loop, run->options->db);
 	exit_code = follow(run, loop, session, access);
+	cli_control_close(run->control);
+	run->control = NULL;
 	cli_session_close(session);
 	return exit_code;
 }

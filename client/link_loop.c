@@ -55,6 +55,7 @@ static const struct lws_protocols protocols[] = {
 	{.name = LINK_PROTOCOL_HTTP,
 	 .callback = link_http_callback,
 	 .rx_buffer_size = LINK_READ_BYTES},
+	{.name = LINK_PROTOCOL_WATCH, .callback = link_watch_callback},
 	{0},
 };
 

@@ -27,6 +27,7 @@ int link_loop_signal(const struct link_loop *loop);
 struct lws_context *link_loop_context(struct link_loop *loop);
 #define LINK_PROTOCOL_WS "link-ws"
 #define LINK_PROTOCOL_HTTP "link-http"
+#define LINK_PROTOCOL_WATCH "link-watch"
 #define LINK_READ_BYTES (256 * 1024)
 #define LINK_HANDSHAKE_LIMIT_S 20
 

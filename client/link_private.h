@@ -8,5 +8,7 @@ int link_ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *us
 		     size_t len);
 int link_http_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
 		       size_t len);
+int link_watch_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
+			size_t len);
 
 #endif
