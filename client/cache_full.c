@@ -181,6 +181,7 @@ cs_status full_on_end(struct clinic_cache *c, const json_t *message, struct cs_e
 	if (!cursor || strcmp(cursor, c->full->cursor) != 0)
 		return cs_fail(err, CS_ERR_PROTOCOL, "a full sync changes its cursor");
 	st = finish(c, err);
-	full_free(c);
+	if (st == CS_OK)
+		full_free(c);
 	return st;
 }
