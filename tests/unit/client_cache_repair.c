@@ -201,8 +201,14 @@ static void frames_while_it_is_compared(void **state)
 	assert_int_equal(frame(f, C2, C3, CHANGE("people", "delete", PERSON("r000007"), "null")),
 			 CLINIC_CACHE_OK);
 	exec_sql(server, "DELETE FROM people WHERE id = 'r000007'");
+	/* a unique value goes from a row that is still to be compared to one that was */
+	assert_int_equal(
+		frame(f, C3, C4, LOGIN("r004950", "\"free\"") "," LOGIN("r000020", "\"l4950\"")),
+		CLINIC_CACHE_OK);
+	exec_sql(server, "UPDATE people SET login = 'free' WHERE id = 'r004950';"
+			 "UPDATE people SET login = 'l4950' WHERE id = 'r000020'");
 	assert_repaired(f);
-	assert_string_equal(file_cursor(f), C3);
+	assert_string_equal(file_cursor(f), C4);
 }
 
 /* A unique value goes from row to row while the table is fetched. */
