@@ -95,10 +95,12 @@ my %registered = map { $_->[0] => 1 }
 my %described = map { $_ => 1 } slurp("$root/docs/loadable.md") =~ /^\| `(clinic_cache_\w+)\(/mg;
 is_deeply([sort keys %registered], [sort keys %described], 'docs/loadable.md has every function and no other');
 
-my $beside = ClinicTest::Process->start('clinic-cache sync', log => "$clinic->{dir}/beside.log",
-	argv => [ClinicTest::build() . '/bin/clinic-cache', 'sync', '--once', '--db', $app->{file},
-		'--access-code-file', $clinic->{code_file}]);
-is($beside->wait_exit, 4, 'clinic-cache sync does not sync the same file');
+for my $command ([qw(sync --once)], ['sync-now']) {
+	my $beside = ClinicTest::Process->start("clinic-cache @$command", log => "$clinic->{dir}/beside.log",
+		argv => [ClinicTest::build() . '/bin/clinic-cache', @$command, '--db', $app->{file},
+			'--access-code-file', $clinic->{code_file}]);
+	is($beside->wait_exit, 4, "clinic-cache @$command does not sync the same file");
+}
 
 # ---- inside the app's transaction --------------------------------------------------------
 
