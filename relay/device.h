@@ -148,6 +148,7 @@ struct device {
 	struct digest_ask asks[2];    /* what it wants proved: the next slices, whole tables */
 	struct table_stream *stream;  /* tables on their way to it; NULL: none */
 	bool after_you;               /* what it was given last lets the other devices go first */
+	bool pieces_rest;             /* no more of a table before it has read what is under way */
 	int64_t sync_request;         /* the last request from SQL it was told */
 	struct device_holdings holds; /* as it said when it last asked for a proof */
 

@@ -125,7 +125,7 @@ struct frame *device_next_answer(struct device *d)
 
 struct frame *device_next_piece(struct device *d)
 {
-	struct frame *f = table_streams_next(d->env->streams, d);
+	struct frame *f = d->pieces_rest ? NULL : table_streams_next(d->env->streams, d);
 
 	d->after_you = f != NULL;
 	return f;

@@ -18,6 +18,8 @@
    read from disk once for all who go side by side, so no device may run far ahead. */
 #define PUMP_MOST_BYTES ((size_t)256 * 1024)
 #define FRAGMENTS_MOST 1024
+/* Bytes of tables under way to a device that it has not read. */
+#define PIECES_MOST_BYTES ((size_t)256 * 1024)
 
 struct session {
 	struct lws *wsi;
@@ -27,6 +29,9 @@ struct session {
 	struct outgoing out;
 	uint64_t heard_ms; /* last sign of life */
 	uint64_t pinged_ms;
+	/* Bytes of tables before the ping that asks for them, and behind it. */
+	size_t pieces_asked, pieces_behind;
+	bool pieces_pinged;
 	bool authorized;
 	bool ping_due;
 	bool choked;  /* the socket took no more; when it does again, the peer has read */
@@ -64,6 +69,37 @@ static void close_politely(struct session *s)
 }
 
 /*
+ * Pieces of tables go at the pace at which the device reads them, not at that
+ * at which the buffers of two systems swallow them: megabytes would stand there
+ * in front of every live event.  Messages are read in their order, so the pong
+ * of a ping that follows half of what may be under way says that it was read.
+ */
+static void pace_pieces(struct session *s)
+{
+	if (!s->pieces_pinged && s->pieces_asked >= PIECES_MOST_BYTES / 2)
+		s->ping_due = s->pieces_pinged = true;
+	s->device->pieces_rest = s->pieces_asked + s->pieces_behind >= PIECES_MOST_BYTES;
+}
+
+static void sent_piece(struct session *s, size_t len)
+{
+	*(s->pieces_pinged ? &s->pieces_behind : &s->pieces_asked) += len;
+	pace_pieces(s);
+}
+
+static void on_pong(struct session *s)
+{
+	s->heard_ms = clock_monotonic_ms();
+	if (!s->pieces_pinged || !s->device)
+		return;
+	s->pieces_asked = s->pieces_behind;
+	s->pieces_behind = 0;
+	s->pieces_pinged = false;
+	pace_pieces(s);
+	session_wake(s);
+}
+
+/*
  * False: broken.  Whether the socket takes more is not asked beforehand, which
  * would be a system call for each frame and device: libwebsockets keeps what
  * the socket refuses, at most one piece, and then says so.
@@ -91,6 +127,8 @@ static bool pump(struct session *s)
 		len = len < WS_CHUNK_BYTES ? len : WS_CHUNK_BYTES;
 		if (!ws_send_piece(s->wsi, &s->out))
 			return false;
+		if (s->device->after_you)
+			sent_piece(s, len);
 		s->choked = lws_partial_buffered(s->wsi);
 		budget -= len < budget ? len : budget;
 		if (s->device->after_you && !s->out.frame)
@@ -235,7 +273,7 @@ int ws_session_callback(struct lws *wsi, enum lws_callback_reasons reason, void 
 	case LWS_CALLBACK_RECEIVE:
 		return s->device ? on_receive(s, in, len) : -1;
 	case LWS_CALLBACK_RECEIVE_PONG:
-		s->heard_ms = clock_monotonic_ms();
+		on_pong(s);
 		return 0;
 	case LWS_CALLBACK_SERVER_WRITEABLE:
 		return s->device ? on_writeable(s) : -1;
