@@ -171,7 +171,6 @@ static bool fill_table(const struct digest_class *c, struct class_table *t, cons
 	t->bound_count = old->bound_count;
 	t->bounds_asked = old->bounds_asked;
 	t->last_rows = old->last_rows;
-	t->counted = old->counted;
 	old->bounds = NULL;
 	old->bound_count = 0;
 	return true;
@@ -226,8 +225,9 @@ void class_hear_counts(struct digest_class *c, const struct in_request_digest *r
 	for (size_t i = 0; i < r->held_count; i++) {
 		struct class_table *t = find_table(c, r->held[i].table);
 
-		if (!t || t->counted || !r->held[i].counted)
+		if (!t || t->bound_count || !r->held[i].counted)
 			continue;
+		/* also if the server counted less: it may have grown since */
 		if (t->last_rows == UINT64_MAX || r->held[i].rows > t->last_rows)
 			t->last_rows = r->held[i].rows;
 	}
@@ -359,7 +359,6 @@ void class_slice_counted(const struct digest_slice *s, uint64_t rows)
 	if (s->number != s->table->bound_count)
 		return;
 	s->table->last_rows = rows;
-	s->table->counted = true;
 }
 
 bool class_is_whole_table(const struct digest_slice *s)

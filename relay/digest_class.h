@@ -38,9 +38,8 @@ struct class_table {
 	char **bounds; /* keys as JSON objects: slice i ends at bounds[i], the last one is open */
 	size_t bound_count;
 	bool bounds_asked;  /* since the rotation left the table */
-	uint64_t last_rows; /* of the last slice: counted by the server, else as devices say of all
-			       the table; UINT64_MAX: nobody said */
-	bool counted;       /* by the server */
+	uint64_t last_rows; /* of the last slice, as the server counted it, or of the whole table,
+			       as devices say; UINT64_MAX: nobody said */
 };
 
 struct digest_ask;
