@@ -164,6 +164,13 @@ sub cut_batch {
 	return ($cursor // '0-') =~ /^(\d+)/ ? $1 : 0;
 }
 
+# The cursor of the state that is committed now.
+sub cursor {
+	my ($self) = @_;
+	$self->cut_batch;
+	return ($self->dbh->selectrow_array('SELECT clinic_sync.current_cursor()'))[0];
+}
+
 # One TAP result: the caches hold exactly the server's rows.
 sub caches_equal {
 	my ($self, $name, @devices) = @_;

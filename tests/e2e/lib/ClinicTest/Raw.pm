@@ -168,6 +168,20 @@ sub request_sync {
 	return $self->say({type => 'request_sync', cursor => $cursor, tables => $tables});
 }
 
+# A device that follows from {cursor} on. cursor => '…' (the server's now); tables => […]
+# (all); info => {…}: more of client_info; the rest as for connect().
+sub live {
+	my ($class, $clinic, $id, %option) = @_;
+	my ($tables, $info, $cursor) = (delete $option{tables}, delete $option{info} // {}, delete $option{cursor});
+	my $self = $class->open(port => $clinic->{relay}{port}, %option);
+	$self->{connected} = $self->wait_message('connected');
+	$self->client_info($id, %$info);
+	$self->{cursor} = $cursor // $clinic->cursor;
+	$self->request_sync($self->{cursor}, $tables);
+	$self->wait_message('ready') or die "$id is not ready\n";
+	return $self;
+}
+
 sub close { my ($self) = @_; return close($self->{socket}) }
 
 1;
