@@ -38,11 +38,16 @@ void http_status(struct http_exchange *x)
 	dynbuf_addf(&x->text, cursor[0] ? ",\"cursor\":\"%s\"" : ",\"cursor\":null%s", cursor);
 	dynbuf_addf(&x->text,
 		    ",\"database\":\"%s\",\"databaseVersion\":\"%s\",\"provenAgeMs\":%llu,"
-		    "\"startedAt\":\"%s\",\"uptimeSeconds\":%llu,\"ringBytes\":%llu}\n",
+		    "\"startedAt\":\"%s\",\"uptimeSeconds\":%llu,\"ringBytes\":%llu,"
+		    "\"syncIntervalSeconds\":%d,\"digestRounds\":%llu,\"repairs\":%llu,"
+		    "\"tableStreams\":%zu}\n",
 		    up.connected ? "connected" : "disconnected", up.server_version,
 		    (unsigned long long)age_ms(up.proven_ms), r->started_at,
 		    (unsigned long long)(age_ms(r->started_ms) / 1000),
-		    (unsigned long long)feed_memory(r->feed));
+		    (unsigned long long)feed_memory(r->feed), r->config->sync_interval_s,
+		    (unsigned long long)metric_get(METRIC_DIGEST_ROUNDS),
+		    (unsigned long long)metric_get(METRIC_REPAIRS),
+		    table_streams_active(r->env.streams));
 	http_answer_text(x, 200, "application/json");
 }
 

@@ -6,6 +6,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::More;
 use ClinicTest qw(wait_for slurp);
+use ClinicTest::Raw;
 
 my $root = ClinicTest::root();
 my $clinic = ClinicTest->new(patients => 20);
@@ -34,6 +35,27 @@ $clinic->wait_level;
 $dbh->do('ALTER TABLE payments ALTER COLUMN notes TYPE varchar(5000)');	# a resync
 $clinic->wait_level;
 is(($device->command('verify'))[1], "ok\n", 'the file is right in the end');
+
+# what is asked for beside the feed
+my $asking = ClinicTest::Raw->live($clinic, 'asking', port => $port, info => {sync_request => 0});
+my %ask = (type => 'request_digest', cursor => $asking->{cursor}, tables => undef,
+	counts => {patients => 20}, skip => {patients => ['address']}, proven => JSON::PP::true, repairs => 1, parked => 0);
+for my $scope ('slice', 'tables') {
+	$asking->say({%ask, scope => $scope});
+	ok($asking->wait_message('digest'), "a proof, $scope");
+}
+$asking->say({type => 'request_table_sync', table => 'patients', id => 1});
+1 until $asking->wait_message('table_sync')->{last};
+$asking->say({type => 'request_table_sync', table => 'payments'});
+1 until $asking->wait_message('table_sync')->{last};
+$asking->say({type => 'request_full_sync', tables => undef, min => $asking->{cursor}, id => 2});
+ok($asking->wait_message('full_sync_end'), 'a full sync');
+$asking->say({type => 'request_full_sync', tables => ['nonsense']});
+ok($asking->wait_message('error'), 'one that cannot be');
+$dbh->do($_) for q(SELECT clinic_sync.request_sync()), q(SELECT clinic_sync.resync_table('patients'));
+ok($asking->wait_message('sync_requested'), 'a request from SQL') for 1, 2;
+$asking->close;
+
 my $wrong = "$clinic->{dir}/wrong";
 open(my $out, '>', $wrong) or die "$wrong: $!\n";
 print $out "wrong\n";
@@ -47,6 +69,7 @@ $recorder->wait_exit;
 # its TAP becomes part of ours
 my @lines = `'$root/tests/e2e/schema_check.py' '$root/docs/protocol.schema.json' '$root/docs/protocol.md' \\
 	'$record' connected ready resync_required database_change heartbeat error client_info request_sync \\
+	digest_begin digest table_sync full_sync full_sync_end sync_requested request_digest request_table_sync request_full_sync \\
 	insert update delete put truncate schema`;
 ok(!$?, 'the checker ran');
 for my $line (@lines) {

@@ -143,7 +143,10 @@ while (now() < $until) {
 }
 cmp_ok(scalar @waits, '>', 20, 'events of another device go on (' . @waits . ')');
 cmp_ok(metric('table_sync_bytes_total') - $sent, '<', 4e6, 'what is not read is not sent');
-cmp_ok($memory->() - $kilobytes, '<', 8192, 'and not held in memory');
+SKIP: {
+	skip 'a sanitizer keeps what was freed', 1 if ClinicTest::build() =~ /asan/;
+	cmp_ok($memory->() - $kilobytes, '<', 8192, 'and not held in memory');
+}
 is(metric('table_streams'), 1, 'the table still waits to be read');
 setsockopt($slow->{socket}, SOL_SOCKET, SO_RCVBUF, 4 << 20);
 my $large = receive($slow, 1);

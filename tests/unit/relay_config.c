@@ -95,6 +95,8 @@ static void defaults_and_values(void **state)
 	assert_int_equal(c.port, 8080);
 	assert_int_equal(c.ring_bytes, 64 * 1024 * 1024);
 	assert_int_equal(c.ring_warm_changes, 100000);
+	assert_int_equal(c.sync_interval_s, 30);
+	assert_int_equal(c.table_streams_most, 16);
 	assert_string_equal(c.access_code, "sixteen-chars-or-more");
 	assert_false(c.allow_plaintext);
 	assert_true(c.relay_name[0]);

@@ -173,7 +173,7 @@ sub request_sync {
 sub live {
 	my ($class, $clinic, $id, %option) = @_;
 	my ($tables, $info, $cursor) = (delete $option{tables}, delete $option{info} // {}, delete $option{cursor});
-	my $self = $class->open(port => $clinic->{relay}{port}, %option);
+	my $self = $class->open(port => $clinic->{relay} && $clinic->{relay}{port}, %option);
 	$self->{connected} = $self->wait_message('connected');
 	$self->client_info($id, %$info);
 	$self->{cursor} = $cursor // $clinic->cursor;
