@@ -1,22 +1,56 @@
 #!/usr/bin/perl
 #
-# The program in docs/app-developers.md compiles as it stands there, and syncs.
+# docs/app-developers.md tells the truth: its commands print what it says, one
+# after the other, against a server and a relay; and its program compiles as it
+# stands there, and syncs.
 use strict;
 use warnings;
-use Cwd qw(abs_path);
 use DBI;
-use File::Basename qw(dirname);
-use File::Temp qw(tempdir);
+use FindBin;
+use lib "$FindBin::Bin/lib";
 use Test::More;
+use AppFile;
+use ClinicTest qw(slurp);
+use ClinicTest::Console;
 
-my $root = abs_path(dirname(__FILE__) . '/../..');
-my $build = $ENV{CLINIC_PLAIN_BUILD} // $ENV{CLINIC_BUILD} // 'build';
+my $root = ClinicTest::root();
+my $build = $ENV{CLINIC_PLAIN_BUILD} // ClinicTest::build();
 $build = "$root/$build" if $build !~ m{^/};
-my $dir = tempdir(CLEANUP => 1);
-
-sub slurp { open(my $in, '<', $_[0]) or die "$_[0]: $!\n"; local $/; return <$in> }
-
 my $page = slurp("$root/docs/app-developers.md");
+
+# ---- the commands --------------------------------------------------------------------
+
+my $clinic = ClinicTest->new(patients => 20, preload => 1);
+my $relay = $clinic->relay->wait_ready;
+my $dir = "$clinic->{dir}/guide";
+mkdir($dir);
+AppFile::fresh_v43("$dir/app.db", rows => 12);
+link($clinic->{code_file}, "$dir/code") or die "$dir/code: $!\n";
+my $console = ClinicTest::Console->new(dir => $dir, alias => ['server:8080' => "127.0.0.1:$relay->{port}"],
+	env => {%{$clinic->cluster->environment}, PGDATABASE => 'clinic', LC_ALL => 'C.UTF-8',
+		PATH => ClinicTest::build() . "/bin:$ENV{PATH}"});
+my @steps = ClinicTest::Console::steps($page);
+cmp_ok(scalar @steps, '>', 30, 'the page has commands');
+for my $step (@steps) {
+	my ($same, $said) = $console->check($step);
+	ok($same, $step->{command}) or diag("it printed:\n$said", "the page says:\n$step->{expected}",
+		-s "$dir/sync.log" ? "log:\n" . slurp("$dir/sync.log") : ());
+}
+$console->end;
+is(join(' ', grep { -e } map { "$dir/app.db$_" } qw(-wal -journal)), '', 'and the file is closed in the end');
+
+# ---- what the page speaks of is there ------------------------------------------------
+
+for my $path ($page =~ /\]\(((?!http|#)[^)#]+)/g) {
+	ok(-e "$root/docs/$path", "there is $path");
+}
+my $events = join '', map { slurp($_) } glob "$root/client/{clinic_cache.h,cache_*.c}";
+for my $event ($page =~ /^\| (`.*?) \|/gm) {
+	like($events, qr/\b$_\b/, "event $_") for grep { !/[< ?]/ } $event =~ /`(\w+)`/g;
+}
+
+# ---- the program ---------------------------------------------------------------------
+
 for my $name (qw(link.h app.c)) {
 	my ($code) = $page =~ /<!-- \Q$name\E -->\n```c\n(.*?)```/s or die "the page has no $name\n";
 	open(my $out, '>', "$dir/$name") or die "$dir/$name: $!\n";
@@ -41,11 +75,11 @@ SQL
 $db->disconnect;
 
 $ENV{SNAPSHOT} = "$dir/snapshot";
-$output = qx{timeout 60 '$dir/app' '$dir/clinic.db' ws://127.0.0.1:1/ws code 2>&1};
+$output = qx{timeout 60 '$dir/app' '$dir/program.db' ws://127.0.0.1:1/ws code 2>&1};
 is($? >> 8, 5, 'it runs until the relay refuses it') or diag($output);
 like($output, qr/^sent \{"type":\s?"client_info".*^sent \{"type":\s?"request_sync".*^fetch \/db\/download/ms, 'greets, asks, fetches');
 is(scalar(() = $output =~ /^read t again$/mg), 2, 'is told of the snapshot and of the change') or diag($output);
-$db = DBI->connect("dbi:SQLite:dbname=$dir/clinic.db", '', '', {RaiseError => 1});
+$db = DBI->connect("dbi:SQLite:dbname=$dir/program.db", '', '', {RaiseError => 1});
 is(join(' ', map { @$_ } @{$db->selectall_arrayref('SELECT id, name FROM t ORDER BY id')}), '1 one 2 two', 'the file has both');
 is($db->selectrow_array(q(SELECT value FROM clinic_sync_meta WHERE key = 'cursor')), '2-00000000000000bb', 'and its cursor');
 done_testing();
