@@ -60,6 +60,8 @@ static bool is_same(struct comparing *cmp, sqlite3_stmt *stmt, size_t i)
 	take(stmt, (int)(2 * i) + 1, &there);
 	dynbuf_reset(&cmp->here);
 	dynbuf_reset(&cmp->there);
+	/* the app has 1 for true where the column is of texts */
+	row_read_form(column, &here, &cmp->here);
 	if (!value_print_stored(column, &here, &cmp->here, &text[0], &len[0]) ||
 	    !value_print_stored(column, &there, &cmp->there, &text[1], &len[1]))
 		return false;

@@ -285,6 +285,64 @@ static cs_status put_rows(struct loading *l)
 	return st == CS_OK && refused ? load_one_by_one(l) : st;
 }
 
+/* ---- keys on the list ---------------------------------------------------------------------- */
+
+static cs_status list_key(void *context, const struct wire_change *change, struct cs_error *err)
+{
+	struct loading *l = context;
+	struct dynbuf *sql = begin_sql(l);
+	sqlite3_stmt *stmt;
+	cs_status st;
+
+	dynbuf_addf(sql, "INSERT INTO temp.%s(", l->list);
+	table_add_key_names(sql, l->t->schema);
+	for (size_t i = 0; i < l->t->schema->key_count; i++)
+		dynbuf_addf(sql, "%s?%zu", i ? ", " : ") SELECT ", i + 1);
+	dynbuf_addf(sql, " WHERE NOT EXISTS (SELECT 1 FROM temp.%s WHERE ", l->list);
+	table_add_key_condition(sql, l->t, 1);
+	if (!dynbuf_adds(sql, ")"))
+		return nomem(l);
+	st = store_prepare(l->c->db, sql->data, &stmt, err);
+	if (st == CS_OK)
+		st = bind_key(stmt, 1, l->t, &change->key, &l->c->scratch, err);
+	if (st == CS_OK && sqlite3_step(stmt) != SQLITE_DONE)
+		st = store_fail(l->c->db, "list a row", err);
+	sqlite3_finalize(stmt);
+	return st;
+}
+
+/*
+ * Who compared the tables did not see what is parked: each such row becomes
+ * what the snapshot has of it, or nothing.
+ */
+static cs_status list_parked(struct loading *l)
+{
+	struct dynbuf message;
+	sqlite3_stmt *stmt;
+	cs_status st = store_prepare(
+		l->c->db, "SELECT key FROM main.clinic_cache_parked WHERE \"table\" = ?1", &stmt,
+		l->err);
+	int rc = SQLITE_DONE;
+
+	if (st != CS_OK)
+		return st;
+	dynbuf_init(&message, CACHE_MESSAGE_BYTES_MOST);
+	sqlite3_bind_text(stmt, 1, l->t->schema->table, -1, SQLITE_STATIC);
+	while (st == CS_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		dynbuf_reset(&message);
+		dynbuf_adds(&message, "{\"changes\":[{\"key\":");
+		dynbuf_adds(&message, (const char *)sqlite3_column_text(stmt, 0));
+		dynbuf_adds(&message, "}]}");
+		st = message.failed ? nomem(l)
+				    : changes_read(message.data, message.len, list_key, l, l->err);
+	}
+	if (st == CS_OK && rc != SQLITE_DONE)
+		st = store_fail(l->c->db, "read clinic_cache_parked", l->err);
+	sqlite3_finalize(stmt);
+	dynbuf_free(&message);
+	return st;
+}
+
 /* What the side tables say of the listed rows, key by key. */
 static cs_status renew_listed(struct loading *l)
 {
@@ -316,7 +374,9 @@ static cs_status load(struct loading *l)
 	l->t->has_parked = parked > 0;
 	/* statements of frames would stand in the way of the temporary table's end */
 	statements_clear(l->c);
-	if (l->t->extra_names)
+	if (l->list && l->t->has_parked)
+		st = list_parked(l);
+	if (st == CS_OK && l->t->extra_names)
 		st = extra_keep_all(l->c, l->t, l->list, l->err);
 	if (st == CS_OK)
 		st = delete_rows(l);
@@ -355,7 +415,8 @@ cs_status rows_load_listed(struct clinic_cache *c, struct cached_table *t, const
 {
 	struct loading l = {.c = c, .t = t, .from = from, .list = list_table, .err = err};
 
-	if (has_float_key(t->schema))
+	/* a column that makes one key of two would lose a row that is not listed */
+	if (has_float_key(t->schema) || t->key_converts)
 		l.list = NULL;
 	return load(&l);
 }

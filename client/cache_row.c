@@ -221,16 +221,21 @@ static void read_text(const struct schema_column *column, struct bound_value *v,
 	}
 }
 
-/* An app's column may hold a value in another form than ours do. */
-static void read_form(const struct schema_column *column, struct bound_value *v,
-		      struct dynbuf *scratch)
+static bool is_whole(double value)
 {
+	return value >= -WHOLE_REAL_MOST && value <= WHOLE_REAL_MOST &&
+	       value == (double)(int64_t)value;
+}
+
+void row_read_form(const struct schema_column *column, struct bound_value *v,
+		   struct dynbuf *scratch)
+{
+	bool whole = column->class == CLASS_BOOLEAN || column->class == CLASS_INTEGER ||
+		     column->class == CLASS_BIGINT;
+
 	if (v->kind == BIND_TEXT && column->class != CLASS_TEXT) {
 		read_text(column, v, scratch);
-	} else if (v->kind == BIND_REAL && column->class != CLASS_FLOAT &&
-		   column->class != CLASS_DECIMAL && v->real >= -WHOLE_REAL_MOST &&
-		   v->real <= WHOLE_REAL_MOST && v->real == (double)(int64_t)v->real &&
-		   column->class != CLASS_TEXT) {
+	} else if (v->kind == BIND_REAL && whole && is_whole(v->real)) {
 		v->kind = BIND_INTEGER;
 		v->integer = (int64_t)v->real;
 	}
@@ -243,7 +248,7 @@ static cs_status stored_text(struct row_reader *r, size_t position, const char *
 
 	if (!take_stored(r->rows, r->result[position], &v))
 		return nomem(r);
-	read_form(column, &v, &r->text);
+	row_read_form(column, &v, &r->text);
 	return value_print_stored(column, &v, &r->text, text, len) ? CS_OK : nomem(r);
 }
 

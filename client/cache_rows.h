@@ -65,6 +65,9 @@ cs_status row_reader_text(struct row_reader *r, size_t position, const char **te
 			  size_t *len) CS_CHECKED;
 /* The row as a JSON object, appended to out. */
 cs_status row_reader_json(struct row_reader *r, struct dynbuf *out) CS_CHECKED;
+/* What an app's column holds in a form of its own (1 as text, 1500.0 as text), as ours would. */
+void row_read_form(const struct schema_column *column, struct bound_value *v,
+		   struct dynbuf *scratch);
 /* Row hash of docs/protocol.md, "Digest". */
 cs_status row_reader_hash(struct row_reader *r, uint64_t *out) CS_CHECKED;
 void row_reader_close(struct row_reader *r);
@@ -110,7 +113,10 @@ cs_status table_count_rows(struct clinic_cache *c, struct cached_table *t, int64
  */
 cs_status rows_load(struct clinic_cache *c, struct cached_table *t, const char *from,
 		    struct cs_error *err) CS_CHECKED;
-/* The same for the rows alone whose keys stand in temp.list_table (key columns). */
+/*
+ * The same for the rows alone whose keys stand in temp.list_table (key
+ * columns), and for all that are parked; the list may get more keys.
+ */
 cs_status rows_load_listed(struct clinic_cache *c, struct cached_table *t, const char *from,
 			   const char *list_table, struct cs_error *err) CS_CHECKED;
 

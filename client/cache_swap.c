@@ -134,7 +134,8 @@ static cs_status replace_listed(struct swapping *w)
 	cs_status st = store_integer(w->c->db, "SELECT count(*) FROM temp." REPAIR_LIST,
 				     &w->s->written, w->err);
 
-	if (st == CS_OK && w->s->written)
+	/* what is parked is in no table that was compared */
+	if (st == CS_OK && (w->s->written || w->t->has_parked))
 		st = rows_load_listed(w->c, w->t, REPAIR_SCHEMA, REPAIR_LIST, w->err);
 	return st;
 }
@@ -173,6 +174,8 @@ static cs_status apply_kept(struct swapping *w)
 
 	if (st == CS_OK && w->slow)
 		st = slow_finish(w->c, w->err);
+	if (st == CS_OK && w->t->has_parked)
+		st = parked_retry_table(w->c, w->t, w->err);
 	return st;
 }
 
@@ -197,7 +200,7 @@ static cs_status in_transaction(struct swapping *w)
 	cs_status st = note_kept(w);
 
 	if (st == CS_OK)
-		st = w->s->whole ? replace_all(w) : replace_listed(w);
+		st = w->s->whole || w->t->key_converts ? replace_all(w) : replace_listed(w);
 	if (st == CS_OK)
 		st = replace_oversize(w);
 	if (st == CS_OK)
@@ -231,6 +234,7 @@ static cs_status attempt(struct swapping *w)
 		st = write_commit(c, w->err);
 	if (st == CS_OK) {
 		w->t->lenient = false;
+		parked_tell(c);
 		return drift_mark(c, w->err);
 	}
 	statements_clear(c);

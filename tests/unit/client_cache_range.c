@@ -265,15 +265,18 @@ static void parks_listed_rows(void **state)
 	(void)state;
 	snprintf(path, sizeof(path), "%s/other.db", f->dir);
 	make_snapshot(path, C1,
-		      "UPDATE people SET seen = NULL WHERE id = 'p1';"
-		      "INSERT INTO people VALUES('p3', 'zed', 1, 1)");
+		      "UPDATE people SET seen = NULL, login = 'new' WHERE id = 'p1';"
+		      "INSERT INTO people VALUES('p3', 'zed', 1, 1), ('p4', 'ann', 1, 1)");
 	exec_sql(f->path, "UPDATE people SET note = 'own'");
+	/* one that the server has no more */
+	next_frame(f, CHANGE("people", "insert", PERSON("p5"),
+			     "{\"id\":\"p5\",\"login\":null,\"score\":null,\"seen\":null}"));
 	next_frame(
 		f,
 		CHANGE("people", "insert", PERSON("p3"), "{\"id\":\"p3\",\"login\":null,\"score\":null,\"seen\":null}") "," CHANGE(
 			"people", "insert", PERSON("p4"),
 			"{\"id\":\"p4\",\"login\":\"ann\",\"score\":null,\"seen\":true}"));
-	assert_string_equal(query(f->path, "SELECT count(*) FROM clinic_cache_parked"), "2");
+	assert_string_equal(query(f->path, "SELECT count(*) FROM clinic_cache_parked"), "3");
 	load_listed(f, "CREATE TABLE temp.listed AS SELECT 'p1' AS id UNION SELECT 'p3'");
 	assert_string_equal(query(f->path, "SELECT id, login, note FROM people ORDER BY id"),
 			    "p2|bob|own\np3|zed|~\np4|ann|~");
@@ -283,12 +286,39 @@ static void parks_listed_rows(void **state)
 	teardown(&held);
 }
 
+/* The app's column makes 917 of 0917: neither may go for the other. */
+static void loads_listed_keys_that_a_column_confuses(void **state)
+{
+	struct fixture *f =
+		start_app("CREATE TABLE people(id INTEGER UNIQUE, login TEXT,"
+			  " score REAL, seen INTEGER)",
+			  "INSERT INTO people VALUES('917', 'in', NULL, NULL);"
+			  "UPDATE clinic_sync_table SET rows = 3 WHERE name = 'people'");
+	char path[128];
+	void *held = f;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/other.db", f->dir);
+	make_snapshot(path, C1,
+		      "INSERT INTO people VALUES('917', 'in', NULL, NULL),"
+		      " ('0917', 'out', NULL, NULL)");
+	load_listed(f, "CREATE TABLE temp.listed(id TEXT); INSERT INTO temp.listed VALUES('0917')");
+	assert_string_equal(query(f->path, "SELECT id, login FROM people ORDER BY id"),
+			    "917|in\np1|ann\np2|bob");
+	assert_string_equal(query(f->path, "SELECT key FROM clinic_cache_parked"),
+			    "{\"id\":\"0917\"}");
+	teardown(&held);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(digests_every_range),   cmocka_unit_test(refuses_what_is_no_bound),
-		cmocka_unit_test(lists_what_is_skipped), cmocka_unit_test(loads_listed_rows),
+		cmocka_unit_test(digests_every_range),
+		cmocka_unit_test(refuses_what_is_no_bound),
+		cmocka_unit_test(lists_what_is_skipped),
+		cmocka_unit_test(loads_listed_rows),
 		cmocka_unit_test(parks_listed_rows),
+		cmocka_unit_test(loads_listed_keys_that_a_column_confuses),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
