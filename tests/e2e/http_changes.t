@@ -209,5 +209,26 @@ $clinic->cluster->start;
 wait_for('the relay to be back', sub { changes($cursor)->{status} == 200 }, 30);
 follow();
 equal_server('and on it goes');
-is($relay->stop, 0, 'the relay ends well');
+
+# ---- the relay goes down while somebody waits for the log ------------------------------------------------------
+
+my $past = $cursor;
+$dbh = $clinic->dbh;
+$dbh->do(q(UPDATE patients SET address = 'z'));
+level();
+$relay->stop;
+$relay->start->wait_ready;
+level();
+my $lock = $clinic->cluster->connect;
+$lock->do('BEGIN');
+$lock->do(qq(LOCK TABLE $_ IN ACCESS EXCLUSIVE MODE)) for @{$lock->selectcol_arrayref(
+	q(SELECT oid::regclass FROM pg_class WHERE relnamespace = 'clinic_sync'::regnamespace AND relkind IN ('r', 'p')))};
+my $waiting = ClinicTest::Raw->connect(port => $relay->{port});
+$waiting->send_bytes("GET /db/changes/$past HTTP/1.1\r\nHost: relay\r\nAuthorization: $code\r\n\r\n");
+wait_for('a reader of the log', sub { metric('catch_ups') });
+$relay->process->signal('TERM');
+$waiting->read_until(sub { $waiting->{in} =~ /\r\n\r\n/ });
+like($waiting->{in}, qr{\AHTTP/1\.1 503}, 'who waits for the log when the relay goes down is told to come later');
+is($relay->process->wait_exit, 0, 'and the relay ends well');
+$lock->do('ROLLBACK');
 done_testing;
