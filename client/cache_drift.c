@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LOOK_EVERY_MS 1000
+
 #define LOCAL_TABLE                                                                                \
 	"CREATE TABLE IF NOT EXISTS main.clinic_cache_local("                                      \
 	"\"table\" TEXT PRIMARY KEY, sql TEXT, root INTEGER)"
@@ -285,9 +287,12 @@ static cs_status settle_one(struct clinic_cache *c, const struct look *l, bool a
 			return cs_fail(err, CS_ERR_DIVERGED, "%s", why.text);
 		return drift_add_due(c, table, err);
 	}
-	/* a VACUUM moves tables, too: whether the rows are still the same a proof will say */
 	st = is_empty(c, table, &empty, err);
-	return st == CS_OK && empty && l->had_rows ? drift_add_due(c, table, err) : st;
+	if (st == CS_OK && empty && l->had_rows)
+		return drift_add_due(c, table, err);
+	/* made anew with other rows, or moved by a VACUUM with the same: a proof will say */
+	c->use.doubt = c->use.doubt || !l->same_root;
+	return st;
 }
 
 cs_status drift_settle(struct clinic_cache *c, struct cs_error *err)
@@ -314,4 +319,41 @@ cs_status drift_settle(struct clinic_cache *c, struct cs_error *err)
 	}
 	free(looks);
 	return st;
+}
+
+/* ---- while nothing comes from the server -------------------------------------------------- */
+
+static cs_status look(struct clinic_cache *c, struct cs_error *err)
+{
+	bool moved;
+	cs_status st = drift_has_moved(c, &moved, err);
+
+	if (st != CS_OK || !moved)
+		return st;
+	st = write_begin(c, WRITE_SHORT, err);
+	return st == CS_OK ? write_commit(c, err) : st;
+}
+
+void drift_tick(struct clinic_cache *c)
+{
+	struct file_use *use = &c->use;
+	struct cs_error err = {0};
+
+	if (!c->db || !c->cursor[0] || c->now_ms < use->look_at)
+		return;
+	use->look_at = c->now_ms + LOOK_EVERY_MS;
+	if (look(c, &err) != CS_OK) {
+		/* somebody has the lock: the next look comes */
+		if (use->gave_way)
+			return;
+		event_simple(c, "sync_error", err.text);
+		session_want_fresh(c, c->now_ms);
+		c->link = LINK_BROKEN;
+		return;
+	}
+	if (use->journal_due)
+		(void)!journal_apply(c, NULL);
+	if (use->doubt && c->link == LINK_READY &&
+	    clinic_cache_sync_now(c, CLINIC_CACHE_SCOPE_ALL, NULL, c->now_ms) == CLINIC_CACHE_OK)
+		use->doubt = false;
 }

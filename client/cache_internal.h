@@ -146,6 +146,8 @@ struct file_use {
 	int64_t schema_version; /* the schema as we know it; -1: not known */
 	bool foreign;           /* somebody else writes the file */
 	bool journal_due;       /* the journal's mode is to be chosen (again) */
+	bool doubt;             /* somebody rebuilt a table: are its rows still the server's? */
+	uint64_t look_at;       /* ms: when to look next whether somebody changed the schema */
 	char **due;             /* tables to be fetched whole, as meta `repair_due` has them */
 	size_t due_count;
 };
@@ -347,6 +349,8 @@ cs_status drift_add_due(struct clinic_cache *c, const char *table, struct cs_err
 /* In the transaction that made the table the server's again; NULL: all tables. */
 cs_status drift_forget_due(struct clinic_cache *c, const char *table,
 			   struct cs_error *err) CS_CHECKED;
+/* Every now and then: look, also while no frame comes; prove what is in doubt. */
+void drift_tick(struct clinic_cache *c);
 /* After each tables_load(): the tables that are due are lenient. */
 cs_status drift_mark(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
 

@@ -175,6 +175,7 @@ cs_status journal_apply(struct clinic_cache *c, struct cs_error *err)
 	if (st != CS_OK)
 		return st;
 	is_wal = strcmp(mode, "wal") == 0;
+	c->wal_inode = beside_wal_inode(c->path);
 	snprintf(reason, sizeof(reason), "%s%s", choice.reason,
 		 is_wal == choice.wal ? "" : "; not so yet: another program has the file open");
 	return remember(c, reason, err);

@@ -255,9 +255,10 @@ bool clinic_cache_tick(struct clinic_cache *c, uint64_t now_ms)
 		return false;
 	if (!is_open(c) || now_ms < c->alive_at + c->dead_after_ms) {
 		full_tick(c);
+		drift_tick(c);
 		prove_tick(c);
 		repair_tick(c);
-		return true;
+		return c->link != LINK_BROKEN;
 	}
 	c->link = LINK_BROKEN;
 	c->level = false;

@@ -163,13 +163,23 @@ static cs_status begin_once(struct clinic_cache *c, write_kind kind, struct cs_e
 /* The schema is somebody else's change: the tables are put right in a transaction of their own. */
 static cs_status settle(struct clinic_cache *c, struct cs_error *err)
 {
+	size_t due = c->use.due_count;
+	char detail[160];
 	cs_status st = drift_settle(c, err);
 
 	if (st == CS_OK)
 		st = write_commit(c, err);
 	else
 		write_rollback(c);
-	return st == CS_OK ? cache_reload(c, err) : st;
+	if (st == CS_OK)
+		st = cache_reload(c, err);
+	if (st == CS_OK && c->use.due_count > due) {
+		snprintf(detail, sizeof(detail),
+			 "another program changed tables of the file: %zu to be fetched anew",
+			 c->use.due_count - due);
+		event_simple(c, "sync_error", detail);
+	}
+	return st;
 }
 
 cs_status write_begin(struct clinic_cache *c, write_kind kind, struct cs_error *err)
