@@ -97,8 +97,6 @@ cs_status hold_apply(struct clinic_cache *c, struct cs_error *err)
 		size_t count = one_by_one ? 1 : h->count - done;
 		size_t applied = 0;
 
-		if (done)
-			write_let_others(c);
 		st = waiting_apply(c, h->frames + done, count, &applied,
 				   one_by_one ? err : &together);
 		if (st == CS_OK) {

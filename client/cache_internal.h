@@ -36,7 +36,8 @@
 #define CACHE_TABLES_MOST 1000
 #define CACHE_STATEMENTS_MOST 64
 #define CACHE_BUSY_TIMEOUT_MS 10000
-#define CACHE_LOCK_MS 40 /* so long frames may hold the write lock, or wait while they hold it */
+/* So long may frames hold the write lock before they commit, or wait while they hold it. */
+#define CACHE_LOCK_MS 30
 #define CACHE_OUTGOING_MOST 8
 #define CACHE_HOLD_FRAMES_MOST 1000
 #define CACHE_HOLD_BYTES_MOST ((size_t)4 << 20)
@@ -140,9 +141,11 @@ struct file_use {
 	uint64_t trying_at;  /* ms: since when */
 	uint64_t waiting_at; /* ms: since when the lock of the moment is waited for */
 	uint64_t since_us;   /* when we got the write lock */
+	uint64_t ended_us;   /* when we let go of it last … */
+	uint64_t held_us;    /* … after so long */
 	int64_t longest_lock_ms;
 	int64_t longest_swap_ms;
-	int64_t data_version;   /* moves when somebody else commits; 0: not known */
+	int64_t data_version;   /* moves when somebody else commits */
 	int64_t schema_version; /* the schema as we know it; -1: not known */
 	bool foreign;           /* somebody else writes the file */
 	bool journal_due;       /* the journal's mode is to be chosen (again) */
@@ -322,8 +325,6 @@ uint32_t write_held_ms(const struct clinic_cache *c);
  * for it is not over, wait a moment, empty err and say true: try again.
  */
 bool write_try_again(struct clinic_cache *c, struct cs_error *err);
-/* Between two transactions of a backlog: a moment for who else wants to write. */
-void write_let_others(const struct clinic_cache *c);
 /* The busy handler of c->db; none, for what is not worth waiting for. */
 void write_watch(struct clinic_cache *c);
 void write_do_not_wait(struct clinic_cache *c);

@@ -172,6 +172,9 @@ cs_status journal_apply(struct clinic_cache *c, struct cs_error *err)
 			      mode, sizeof(mode), err);
 		write_watch(c);
 	}
+	/* what came of it: whoever has the file open is in the way */
+	if (st == CS_OK)
+		st = ask_mode(c, "PRAGMA main.journal_mode", mode, sizeof(mode), err);
 	if (st != CS_OK)
 		return st;
 	is_wal = strcmp(mode, "wal") == 0;

@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAUSE_LEAST_MS 5 /* between two attempts, and after a long lock for others' sake */
+#define PAUSE_LEAST_MS 5 /* between two attempts; the longest one for others' sake, too */
 #define PAUSE_MOST_MS 25
 #define SETTLE_TRIES_MOST 10 /* the schema may be changed again while we look */
 
@@ -99,12 +99,15 @@ static bool remember_longest(struct clinic_cache *c, const char *key, int64_t ms
 static void measure(struct clinic_cache *c)
 {
 	struct file_use *use = &c->use;
+	uint64_t now_us = clock_monotonic_us();
 	/* rounded up: a lock of half a millisecond is not none */
-	int64_t ms = (int64_t)((clock_monotonic_us() - use->since_us + 999) / 1000);
+	int64_t ms = (int64_t)((now_us - use->since_us + 999) / 1000);
 	bool is_short = use->kind == WRITE_SHORT;
 	int64_t *longest = is_short ? &use->longest_lock_ms : &use->longest_swap_ms;
 
 	use->writing = false;
+	use->ended_us = now_us;
+	use->held_us = now_us - use->since_us;
 	if (ms > *longest &&
 	    remember_longest(c, is_short ? "longest_lock_ms" : "longest_swap_ms", ms))
 		*longest = ms;
@@ -112,10 +115,22 @@ static void measure(struct clinic_cache *c)
 
 /* ---- begin and end ------------------------------------------------------------------------ */
 
-/* Has anybody else committed since we did? Remembered in the file, once. */
+/* Somebody else writes the file; remembered there, once. */
+static cs_status note_foreign(struct clinic_cache *c, struct cs_error *err)
+{
+	cs_status st;
+
+	if (c->use.foreign || !store_table_exists(c->db, "main", "clinic_sync_meta"))
+		return CS_OK;
+	st = meta_set(c->db, "foreign_writer", "1", err);
+	c->use.foreign = true;
+	c->use.journal_due = true;
+	return st;
+}
+
+/* Has anybody else committed since we did? */
 static cs_status look_for_others(struct clinic_cache *c, struct cs_error *err)
 {
-	struct file_use *use = &c->use;
 	int64_t version;
 	cs_status st;
 
@@ -123,16 +138,25 @@ static cs_status look_for_others(struct clinic_cache *c, struct cs_error *err)
 	if (c->borrowed)
 		return CS_OK;
 	st = store_integer(c->db, "PRAGMA main.data_version", &version, err);
-	if (st != CS_OK || version == use->data_version)
-		return st;
-	if (use->data_version != 0 && !use->foreign &&
-	    store_table_exists(c->db, "main", "clinic_sync_meta")) {
-		st = meta_set(c->db, "foreign_writer", "1", err);
-		use->foreign = true;
-		use->journal_due = true;
-	}
-	use->data_version = version;
+	if (st == CS_OK && version != c->use.data_version)
+		st = note_foreign(c, err);
+	c->use.data_version = version;
 	return st;
+}
+
+/*
+ * Who waits for the lock looks for it only every now and then, up to 100 ms
+ * apart: of our time a third must be free for it, or it starves.
+ */
+static void let_others(const struct file_use *use)
+{
+	uint64_t idle_us = clock_monotonic_us() - use->ended_us;
+	uint64_t gap_us = use->held_us / 2;
+
+	if (gap_us > PAUSE_MOST_MS * 1000)
+		gap_us = PAUSE_MOST_MS * 1000;
+	if (use->foreign && gap_us > idle_us)
+		sqlite3_sleep((int)((gap_us - idle_us + 999) / 1000));
 }
 
 static cs_status begin_once(struct clinic_cache *c, write_kind kind, struct cs_error *err)
@@ -141,6 +165,7 @@ static cs_status begin_once(struct clinic_cache *c, write_kind kind, struct cs_e
 	cs_status st;
 	int rc;
 
+	let_others(use);
 	if (!use->again)
 		use->trying_at = clock_monotonic_ms();
 	use->again = false;
@@ -167,6 +192,8 @@ static cs_status settle(struct clinic_cache *c, struct cs_error *err)
 	char detail[160];
 	cs_status st = drift_settle(c, err);
 
+	if (st == CS_OK && !c->borrowed)
+		st = note_foreign(c, err);
 	if (st == CS_OK)
 		st = write_commit(c, err);
 	else
@@ -246,12 +273,6 @@ bool write_try_again(struct clinic_cache *c, struct cs_error *err)
 	return true;
 }
 
-void write_let_others(const struct clinic_cache *c)
-{
-	if (c->use.foreign)
-		pause_a_moment();
-}
-
 /* ---- opening ------------------------------------------------------------------------------ */
 
 static cs_status read_number(struct clinic_cache *c, const char *key, int64_t absent, int64_t *out,
@@ -268,15 +289,16 @@ cs_status write_open(struct clinic_cache *c, struct cs_error *err)
 {
 	struct file_use *use = &c->use;
 	int64_t foreign = 0;
-	cs_status st = CS_OK;
+	cs_status st;
 
 	names_free(use->due, use->due_count);
 	memset(use, 0, sizeof(*use));
 	use->schema_version = -1;
 	use->journal_due = true;
 	write_watch(c);
-	if (!store_table_exists(c->db, "main", "clinic_sync_meta"))
-		return CS_OK;
+	st = store_integer(c->db, "PRAGMA main.data_version", &use->data_version, err);
+	if (st != CS_OK || !store_table_exists(c->db, "main", "clinic_sync_meta"))
+		return st;
 	st = read_number(c, "longest_lock_ms", 0, &use->longest_lock_ms, err);
 	if (st == CS_OK)
 		st = read_number(c, "longest_swap_ms", 0, &use->longest_swap_ms, err);
