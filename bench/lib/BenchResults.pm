@@ -8,7 +8,7 @@ use JSON::PP;
 our @EXPORT_OK = qw(read_results identity title number goal_met columns);
 
 # The keys that say which figure a line is; all others are what was measured.
-our @IDENTITY = qw(figure mode system workload writers devices rate percentile rows table part
+our @IDENTITY = qw(figure mode system workload writers devices interval_s rate percentile rows table part
 	step tls);
 
 # The lines of a file as hashes; none when there is no file.

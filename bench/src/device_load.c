@@ -11,6 +11,7 @@
  *	--most N       and there are at most so many (100000)
  *	--stamps F     the file of times shared with commit_load, of first + most
  *	--in-flight N  connections being made at once (64)
+ *	--row-counts J {"table":rows,…}: what devices say that they hold ({})
  *	--receive-bytes N  of each socket's buffer (the system's own size)
  *
  * On stdin, one order a line; every answer is one line of JSON:
@@ -24,6 +25,8 @@
  *	away           links may end from now on
  *	resume N S     come back to the relay, spread as it asks, then as wait;
  *	               refused ones try again. ready_after and level_after count from here
+ *	prove MS       from now on each device asks for the periodic proof every MS
+ *	               ms, at a time of its own; prove 0: no more
  *	drop           end all links
  *	quit           or the end of stdin
  *
@@ -52,6 +55,10 @@ static int64_t deadline_ns;
 static int readers;
 static bool failed;
 static bool ended;
+/* The periodic proofs: whose turn it is and when; asks are spread evenly over their period. */
+static int64_t prove_every_ns; /* between two asks of all devices together; 0: none */
+static int64_t prove_due_ns;
+static int prove_next;
 
 static void make_devices(const char *cursor)
 {
@@ -89,17 +96,18 @@ static const char *read_code(const char *path)
 static void options(int argc, char **argv)
 {
 	static const struct option known[] = {
-		{"port", 1, NULL, 'p'},      {"devices", 1, NULL, 'd'},
-		{"cursor", 1, NULL, 'c'},    {"code-file", 1, NULL, 'a'},
-		{"bare", 0, NULL, 'b'},      {"first", 1, NULL, 'f'},
-		{"most", 1, NULL, 'm'},      {"stamps", 1, NULL, 's'},
-		{"in-flight", 1, NULL, 'i'}, {"receive-bytes", 1, NULL, 'r'},
-		{NULL, 0, NULL, 0}};
+		{"port", 1, NULL, 'p'},       {"devices", 1, NULL, 'd'},
+		{"cursor", 1, NULL, 'c'},     {"code-file", 1, NULL, 'a'},
+		{"bare", 0, NULL, 'b'},       {"first", 1, NULL, 'f'},
+		{"most", 1, NULL, 'm'},       {"stamps", 1, NULL, 's'},
+		{"in-flight", 1, NULL, 'i'},  {"receive-bytes", 1, NULL, 'r'},
+		{"row-counts", 1, NULL, 'j'}, {NULL, 0, NULL, 0}};
 	const char *cursor = "", *code_file = NULL, *stamps = NULL;
 	int o;
 
 	load.first = 1;
 	load.most = 100000;
+	load.row_counts = "{}";
 	while ((o = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		switch (o) {
 		case 'p':
@@ -128,6 +136,9 @@ static void options(int argc, char **argv)
 			break;
 		case 'r':
 			load.receive_bytes = atoi(optarg);
+			break;
+		case 'j':
+			load.row_counts = optarg;
 			break;
 		case 'i':
 			in_flight_most = atoi(optarg);
@@ -197,6 +208,24 @@ static void order_pause(int count)
 	load_print(&load, "paused");
 }
 
+static void order_prove(int period_ms)
+{
+	prove_every_ns = load.device_count ? period_ms * NS_PER_MS / load.device_count : 0;
+	prove_due_ns = now_ns() + prove_every_ns;
+	load_print(&load, "proving");
+}
+
+static void ask_who_is_due(void)
+{
+	int64_t now = now_ns();
+
+	while (prove_every_ns && prove_due_ns <= now) {
+		device_ask_digest(&load.devices[prove_next]);
+		prove_next = (prove_next + 1) % load.device_count;
+		prove_due_ns += prove_every_ns;
+	}
+}
+
 static void order_drop(void)
 {
 	for (int i = 0; i < load.device_count; i++)
@@ -216,6 +245,8 @@ static void obey(const char *line)
 		order_resume(last, seconds);
 	} else if (sscanf(line, "pause %d", &count) == 1) {
 		order_pause(count);
+	} else if (sscanf(line, "prove %d", &count) == 1) {
+		order_prove(count);
 	} else if (strcmp(line, "away\n") == 0) {
 		load.away_allowed = true;
 		load_print(&load, "away");
@@ -291,15 +322,24 @@ static void look_at_wait(void)
 		load.resuming = load.away_allowed = false;
 }
 
+/* How long nothing has to be done, in ms; -1: until something arrives. */
+static int idle_ms(void)
+{
+	int64_t left_ns = prove_due_ns - now_ns();
+
+	if (load.waiting)
+		return 1;
+	if (prove_every_ns && left_ns < 50 * NS_PER_MS)
+		return left_ns > 0 ? (int)(left_ns / NS_PER_MS) + 1 : 0;
+	return waiting_for || prove_every_ns ? 50 : -1;
+}
+
 static void run(void)
 {
 	struct epoll_event events[EVENTS];
 
 	while (!ended) {
-		int count = epoll_wait(load.epoll_fd, events, EVENTS,
-				       load.waiting  ? 1
-				       : waiting_for ? 50
-						     : -1);
+		int count = epoll_wait(load.epoll_fd, events, EVENTS, idle_ms());
 
 		for (int i = 0; i < count; i++) {
 			if (events[i].data.ptr)
@@ -309,6 +349,7 @@ static void run(void)
 		}
 		if (load.waiting)
 			start_links();
+		ask_who_is_due();
 		look_at_wait();
 	}
 }

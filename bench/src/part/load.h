@@ -58,7 +58,10 @@ struct load_counts {
 	uint64_t errors;
 	uint64_t lagged;      /* not a failure: a slow device was told so */
 	uint64_t unavailable; /* nor this: the relay is not through to its database */
-	uint64_t retries;     /* nor this: nobody listened yet */
+	uint64_t asked;       /* request_digest, and what came of it */
+	uint64_t digests;
+	uint64_t digests_failed;
+	uint64_t retries; /* nor this: nobody listened yet */
 	uint64_t messages;
 	uint64_t bytes;
 	uint64_t deliveries;
@@ -72,8 +75,9 @@ struct load {
 	int receive_bytes; /* 0: as the system has it */
 	int epoll_fd;
 	const char *access_code;
-	uint64_t first; /* sequence number of the first change to come */
-	uint64_t most;  /* how many may come */
+	const char *row_counts; /* what devices claim to hold, as a JSON object */
+	uint64_t first;         /* sequence number of the first change to come */
+	uint64_t most;          /* how many may come */
 	struct stamps stamps;
 	struct messages messages;
 
@@ -106,6 +110,8 @@ void device_event(struct device *d, unsigned events);
 void device_drop(struct device *d);
 /* Stop or go on reading. */
 void device_pause(struct device *d, bool pause);
+/* Ask for the periodic proof, if it follows. */
+void device_ask_digest(struct device *d);
 
 /* ---- load_count.c ---- */
 

@@ -108,6 +108,12 @@ void load_take(struct device *d, const struct message *m, int64_t now)
 	case MESSAGE_LAGGED:
 		l->counts.lagged++;
 		break;
+	case MESSAGE_DIGEST:
+		l->counts.digests++;
+		break;
+	case MESSAGE_DIGEST_FAILED:
+		l->counts.digests_failed++;
+		break;
 	case MESSAGE_UNAVAILABLE:
 		l->counts.unavailable++;
 		break;
@@ -170,6 +176,7 @@ void load_reset(struct load *l)
 {
 	l->counts.messages = l->counts.bytes = l->counts.deliveries = 0;
 	l->counts.lagged = l->counts.retries = l->counts.unavailable = 0;
+	l->counts.asked = l->counts.digests = l->counts.digests_failed = 0;
 	histogram_reset(&l->from_returned);
 	histogram_reset(&l->from_sent);
 	histogram_reset(&l->ready_after);
@@ -193,7 +200,10 @@ static void print_counts(const struct load_counts *c)
 		     {"errors", c->errors},
 		     {"lagged", c->lagged},
 		     {"retries", c->retries},
-		     {"unavailable", c->unavailable}};
+		     {"unavailable", c->unavailable},
+		     {"asked", c->asked},
+		     {"digests", c->digests},
+		     {"digests_failed", c->digests_failed}};
 
 	for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
 		printf(",\"%s\":%llu", shown[i].name, (unsigned long long)shown[i].value);

@@ -20,6 +20,7 @@
 /* One read; what a socket's default receive buffer holds at most. */
 #define READ_BYTES (512 * 1024)
 #define FRAME_MOST (64 * 1024 * 1024)
+#define SAY_MOST 2048
 #define RETRY_MS 50
 /* Each source address has 28,000 ports of its own. */
 #define SOURCE_ADDRESSES 16
@@ -113,7 +114,7 @@ static bool say(struct device *d, const char *bytes, size_t len)
 
 static bool say_text(struct device *d, const char *text)
 {
-	char frame[512];
+	char frame[SAY_MOST + WIRE_HEADER_MOST];
 
 	return say(d, frame, wire_pack(frame, WIRE_TEXT, text, strlen(text)));
 }
@@ -192,6 +193,23 @@ static bool introduce(struct device *d)
 	snprintf(text, sizeof(text),
 		 "{\"type\":\"request_sync\",\"cursor\":\"%s\",\"tables\":null}", d->cursor);
 	return say_text(d, text);
+}
+
+void device_ask_digest(struct device *d)
+{
+	char text[SAY_MOST];
+	int len;
+
+	if (d->state != DEVICE_FOLLOWING || d->load->bare)
+		return;
+	len = snprintf(text, sizeof(text),
+		       "{\"type\":\"request_digest\",\"scope\":\"slice\",\"cursor\":\"%s\","
+		       "\"tables\":null,\"counts\":%s,\"proven\":true,\"repairs\":0,\"parked\":0}",
+		       d->cursor, d->load->row_counts);
+	if (len >= (int)sizeof(text))
+		errx(1, "the counts of the tables are too long");
+	if (say_text(d, text))
+		d->load->counts.asked++;
 }
 
 static void take_message(struct device *d, const char *bytes, size_t len)

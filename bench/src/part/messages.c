@@ -18,6 +18,7 @@ static const struct {
 	{"{\"type\":\"ready\"", MESSAGE_READY},
 	{"{\"type\":\"resync_required\"", MESSAGE_RESYNC},
 	{"{\"type\":\"lagged\"", MESSAGE_LAGGED},
+	{"{\"type\":\"digest\",", MESSAGE_DIGEST},
 	{"{\"type\":\"error\",\"code\":\"database_unavailable\"", MESSAGE_UNAVAILABLE},
 	{"{\"type\":\"error\"", MESSAGE_ERROR},
 	{"{\"type\":", MESSAGE_OTHER},
@@ -106,6 +107,8 @@ static void understand(struct message *m)
 	}
 	if (m->kind == MESSAGE_FRAME || m->kind == MESSAGE_BARE)
 		find_changes(m);
+	if (m->kind == MESSAGE_DIGEST && after(m, "\"failed\":true"))
+		m->kind = MESSAGE_DIGEST_FAILED;
 	at = m->kind == MESSAGE_CONNECTED ? after(m, "\"reconnect_spread_ms\":") : NULL;
 	m->spread_ms = at ? strtoll(at, NULL, 10) : 0;
 }

@@ -24,6 +24,8 @@ enum message_kind {
 	MESSAGE_FRAME,
 	MESSAGE_HEARTBEAT,
 	MESSAGE_LAGGED,
+	MESSAGE_DIGEST, /* the last of what request_digest asked for */
+	MESSAGE_DIGEST_FAILED,
 	MESSAGE_UNAVAILABLE, /* the relay waits for its database; the link stays */
 	MESSAGE_ERROR,
 	MESSAGE_BARE, /* of the bare loop */
