@@ -84,10 +84,29 @@ $one->say({type => 'request_table_sync', table => 'patients', id => 2});
 $dbh->do('UPDATE patients SET address = ? WHERE id IN (SELECT id FROM patients LIMIT 3)', undef, "during $_") for 1 .. 50;
 my $asked_at = batch_of($one->{cursor});
 my $again = receive($one, 2);
+is($again->{error}, undef, 'a table comes while it changes');
 cmp_ok(batch_of($again->{cursor}), '>=', $asked_at, 'a table is at or after the cursor of who asks');
 cmp_ok(batch_of($one->{cursor}), '>=', batch_of($again->{cursor}), 'and its last piece comes when the feed was given that far');
 $again = fetch($one, 'patients', 3);
 is(digest_of(@{$again->{rows}}), $clinic->server_digest('patients'), 'also when a file of before was there');
+
+# The relay's feed stands still while the snapshot's batch is cut. A file of before will not do.
+$dbh->do(q(UPDATE patients SET address = 'newer' WHERE id = (SELECT min(id) FROM patients)));
+wait_for('the feed to rest', sub {
+	$one->wait_message(['database_change', 'heartbeat'], 0.5);
+	return metric('batch') == $clinic->cut_batch;
+});
+$clinic->cluster->stop_reader($dbh);
+$dbh->do(q(UPDATE patients SET address = 'ahead' WHERE id = (SELECT min(id) FROM patients)));
+$one->say({type => 'request_table_sync', table => 'patients', id => 4});
+my $piece = $one->wait_message('table_sync');
+is(scalar @{$piece->{rows}}, 60, 'all rows come');
+ok(!$piece->{last}, 'but not the last piece');
+is($one->wait_message(['table_sync', 'database_change'], 1), undef, 'which waits');
+$clinic->cluster->let_reader_go;
+is($one->wait_message(['table_sync', 'database_change'])->{changes}[0]{data}{address}, 'ahead', 'for the frames up to there');
+$piece = $one->wait_message(['table_sync', 'database_change']);
+ok($piece->{last}, 'and then comes');
 
 # ---- errors ----------------------------------------------------------------------------
 

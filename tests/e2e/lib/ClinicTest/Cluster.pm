@@ -72,4 +72,21 @@ sub psql {
 	return $said;
 }
 
+# Stand the relay's reader of batches still between two queries, so that its feed stays
+# behind what others cut; {stopped} is for CONT.
+sub stop_reader {
+	my ($self, $dbh) = @_;
+	for (1 .. 100) {
+		my ($pid) = $dbh->selectrow_array(q(SELECT pid FROM pg_stat_activity
+			WHERE application_name LIKE 'clinic-relay%live' AND state = 'idle')) or next;
+		kill('STOP', $pid);
+		return $self->{stopped} = $pid if $dbh->selectrow_array(
+			q(SELECT state = 'idle' FROM pg_stat_activity WHERE pid = ?), undef, $pid);
+		kill('CONT', $pid);
+	}
+	die "the relay's reader never rests\n";
+}
+
+sub let_reader_go { return kill('CONT', $_[0]{stopped}) }
+
 1;
