@@ -1,0 +1,307 @@
+/* A file of the app's own: compared, refused or taken over, and whole wherever the process ends. */
+#include "client_cache_support.h"
+
+#include <glob.h>
+#include <sys/wait.h>
+
+#include "client_cache_kill_vfs.h"
+
+#define POINTS_MOST 80 /* at which it is killed */
+#define APP_FILE                                                                                   \
+	"CREATE TABLE people(own TEXT NOT NULL DEFAULT 'white', seen INTEGER, login TEXT,"         \
+	" id TEXT PRIMARY KEY, secret BLOB);"                                                      \
+	"CREATE INDEX by_own ON people(own);"                                                      \
+	"CREATE TABLE log(id INTEGER PRIMARY KEY AUTOINCREMENT, what TEXT);"                       \
+	"CREATE TRIGGER logged AFTER DELETE ON people BEGIN"                                       \
+	" INSERT INTO log(what) VALUES('deleted'); END;"                                           \
+	"CREATE VIEW seen_people AS SELECT id FROM people WHERE seen;"                             \
+	"INSERT INTO people VALUES('red', 1, 'ann', 'p1', x'00ff'),"                               \
+	" ('blue', 0, 'other', 'p2', NULL), ('green', 1, 'dora', 'p7', x'0102'),"                  \
+	" ('grey', NULL, 1e300, NULL, 5), ('grey', NULL, 'x', NULL, 1.5);"                         \
+	"INSERT INTO log(what) VALUES('one'), ('two');"                                            \
+	"PRAGMA user_version = 43"
+#define SCHEMA                                                                                     \
+	"SELECT type, name, sql FROM sqlite_schema WHERE tbl_name NOT LIKE 'clinic%'"              \
+	" ORDER BY type, name"
+#define APP_ROWS "SELECT own, seen, login, id, hex(secret) FROM people ORDER BY id, login"
+#define SYNCED "SELECT id, login, seen, own, hex(secret) FROM people ORDER BY id"
+#define SYNCED_ROWS "p1|ann|1|red|00FF\np2|bob|0|blue|"
+
+static void adopt_options(struct fixture *f, const char *adopt)
+{
+	struct clinic_cache_options options = {
+		.url = "ws://127.0.0.1:8080/ws",
+		.on_event = keep_event,
+		.context = f,
+		.adopt = adopt,
+	};
+
+	clinic_cache_close(f->cache);
+	assert_int_equal(clinic_cache_open(f->path, &options, &f->cache, &f->err), CLINIC_CACHE_OK);
+}
+
+static void ask_for_snapshot(struct fixture *f)
+{
+	connect_link(f);
+	assert_non_null(strstr(sent(f), "\"cursor\":null"));
+	assert_int_equal(say(f,
+			     "{\"type\":\"resync_required\",\"reason\":\"no_cursor\",\"at\":\"" C1
+			     "\",\"tables\":null}"),
+			 CLINIC_CACHE_OK);
+	fetch(f, C1, NULL);
+}
+
+static char *read_file(const char *path, size_t *len)
+{
+	FILE *file = fopen(path, "rb");
+	char *bytes = malloc(1 << 20);
+
+	assert_non_null(file);
+	assert_non_null(bytes);
+	*len = fread(bytes, 1, 1 << 20, file);
+	fclose(file);
+	return bytes;
+}
+
+/* The copies beside the file; the first one's name into out. */
+static size_t copies(struct fixture *f, char *out, size_t size)
+{
+	char pattern[160];
+	glob_t found;
+	size_t count;
+
+	snprintf(pattern, sizeof(pattern), "%s.before-sync-[0-9]*", f->path);
+	if (glob(pattern, 0, NULL, &found) != 0)
+		return 0;
+	count = found.gl_pathc;
+	snprintf(out, size, "%s", found.gl_pathv[0]);
+	globfree(&found);
+	return count;
+}
+
+static void compares_before_it_touches(void **state)
+{
+	struct fixture *f = *state;
+	const struct clinic_cache_difference *d;
+	struct clinic_cache_todo todo;
+	size_t len, len_after;
+	char *before, *after;
+	char name[200];
+
+	exec_sql(f->path, APP_FILE);
+	before = read_file(f->path, &len);
+	adopt_options(f, NULL);
+	ask_for_snapshot(f);
+	assert_null(clinic_cache_difference_of(f->cache));
+	assert_int_equal(clinic_cache_snapshot_fetched(f->cache, f->now), CLINIC_CACHE_ERR_USAGE);
+	assert_non_null(strstr(clinic_cache_last_error(f->cache)->text, "table people"));
+	d = clinic_cache_difference_of(f->cache);
+	assert_non_null(d);
+	assert_int_equal(d->table_count, 1);
+	assert_string_equal(d->tables[0].name, "people");
+	assert_int_equal(d->tables[0].here, 5);
+	assert_int_equal(d->tables[0].there, 2);
+	assert_int_equal(d->tables[0].only_here, 3);
+	assert_int_equal(d->tables[0].only_there, 0);
+	assert_int_equal(d->tables[0].different, 1);
+	assert_int_equal(next(f, &todo), CLINIC_CACHE_STOP);
+	after = read_file(f->path, &len_after);
+	assert_int_equal(len, len_after);
+	assert_memory_equal(before, after, len);
+	assert_int_equal(copies(f, name, sizeof(name)), 0);
+	free(before);
+	free(after);
+}
+
+static void takes_over_when_told(void **state)
+{
+	struct fixture *f = *state;
+	struct clinic_cache_file_status status;
+	char schema[4096];
+	char name[200];
+
+	exec_sql(f->path, APP_FILE);
+	strcpy(schema, query(f->path, SCHEMA));
+	adopt_options(f, "server");
+	ask_for_snapshot(f);
+	assert_int_equal(clinic_cache_snapshot_fetched(f->cache, f->now), CLINIC_CACHE_OK);
+	assert_string_equal(query(f->path, SYNCED), SYNCED_ROWS);
+	/* bills was not there: that one is ours */
+	assert_string_equal(query(f->path, "SELECT id, amount FROM bills"), "1|1500.0");
+	assert_string_equal(query(f->path, "SELECT id, what FROM log"), "1|one\n2|two");
+	assert_string_equal(query(f->path, "SELECT id FROM seen_people"), "p1");
+	assert_string_equal(query(f->path, "PRAGMA user_version"), "43");
+	assert_string_equal(query(f->path, "PRAGMA integrity_check"), "ok");
+	assert_string_equal(query(f->path, SCHEMA " LIMIT 1"),
+			    "index|by_own|CREATE INDEX by_own ON people(own)");
+	/* whole, whatever it was, and the two without a key as well */
+	assert_string_equal(
+		query(f->path, "SELECT \"table\", key, data FROM clinic_cache_orphans"
+			       " ORDER BY key, data"),
+		"people|{\"id\":\"p7\"}|{\"own\":\"green\",\"seen\":1,\"login\":\"dora\","
+		"\"id\":\"p7\",\"secret\":{\"blob\":\"0102\"}}\n"
+		"people|{\"id\":null}|{\"own\":\"grey\",\"seen\":null,\"login\":\"1.0e+300\","
+		"\"id\":null,\"secret\":5}\n"
+		"people|{\"id\":null}|{\"own\":\"grey\",\"seen\":null,\"login\":\"x\",\"id\":null,"
+		"\"secret\":1.5}");
+	assert_int_equal(copies(f, name, sizeof(name)), 1);
+	assert_string_equal(query(name, "SELECT count(*) FROM people"), "5");
+	assert_string_equal(query(name, SCHEMA), schema);
+	assert_int_equal(clinic_cache_read_status(f->path, &status, &f->err), CLINIC_CACHE_OK);
+	assert_int_equal(status.orphans, 3);
+	assert_string_equal(status.backup, name);
+	assert_true(status.adopted_at[0] != '\0');
+	assert_true(status.tables[1].adopted);
+	assert_false(status.tables[0].adopted);
+	clinic_cache_free_status(&status);
+	/* but for that, the schema is as it was */
+	exec_sql(f->path, "DROP TABLE bills");
+	assert_string_equal(query(f->path, SCHEMA), schema);
+}
+
+/* A table that is published later, and that the app has filled by then. */
+static void asks_for_a_table_that_comes_later(void **state)
+{
+	struct fixture *f = *state;
+	const char *pets =
+		"CREATE TABLE pets(id TEXT NOT NULL, PRIMARY KEY(id)); INSERT INTO pets "
+		"VALUES('rex');"
+		"INSERT INTO clinic_sync_table VALUES('pets', '{\"table\":\"pets\",\"event\":\"e\","
+		"\"version\":1,\"key\":[\"id\"],\"columns\":[{\"name\":\"id\",\"type\":\"text\","
+		"\"class\":\"text\",\"nullable\":false}],\"indexes\":[]}', 1)";
+
+	exec_sql(f->path, "CREATE TABLE pets(id TEXT PRIMARY KEY, name TEXT);"
+			  "INSERT INTO pets VALUES('rex', 'Rex'), ('tom', 'Tom')");
+	assert_int_equal(say(f, "{\"type\":\"resync_required\",\"reason\":\"table_changed\","
+				"\"at\":\"" C2 "\",\"tables\":null}"),
+			 CLINIC_CACHE_OK);
+	fetch(f, C2, pets);
+	assert_int_equal(clinic_cache_snapshot_fetched(f->cache, f->now), CLINIC_CACHE_ERR_USAGE);
+	assert_int_equal(clinic_cache_difference_of(f->cache)->tables[0].only_here, 1);
+	assert_string_equal(query(f->path, "SELECT name FROM pets ORDER BY id"), "Rex\nTom");
+	assert_string_equal(file_cursor(f), C1);
+}
+
+/*
+ * In a process of its own, killed at the nth thing that SQLite does to a file
+ * (0: not at all). Returns how many there were; 0: it was killed.
+ */
+static int adopt_and_die(struct fixture *f, int at)
+{
+	int ends[2];
+	int count = 0;
+	int status;
+	pid_t pid;
+
+	assert_int_equal(pipe(ends), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		killer_install(0);
+		adopt_options(f, "server");
+		ask_for_snapshot(f);
+		killer.count = 0;
+		killer.at = at;
+		if (clinic_cache_snapshot_fetched(f->cache, f->now) != CLINIC_CACHE_OK ||
+		    write(ends[1], &killer.count, sizeof(killer.count)) != sizeof(killer.count))
+			_exit(1);
+		_exit(0);
+	}
+	close(ends[1]);
+	if (read(ends[0], &count, sizeof(count)) != sizeof(count))
+		count = 0;
+	close(ends[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (count)
+		assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	else
+		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	return count;
+}
+
+static void start_anew(struct fixture *f)
+{
+	char command[200];
+
+	snprintf(command, sizeof(command), "rm -rf '%s'/*", f->dir);
+	assert_int_equal(system(command), 0);
+	exec_sql(f->path, APP_FILE);
+}
+
+/* Returns whether the file is the synced one; it must be that or the old one. */
+static bool is_synced_or_old(struct fixture *f, const char *old_rows, const char *old_schema)
+{
+	char name[200];
+	bool has_copy = copies(f, name, sizeof(name)) > 0;
+
+	assert_string_equal(query(f->path, "PRAGMA integrity_check"), "ok");
+	if (has_copy) {
+		assert_string_equal(query(name, APP_ROWS), old_rows);
+		assert_string_equal(query(name, "PRAGMA integrity_check"), "ok");
+	}
+	if (strcmp(query(f->path, "SELECT count(*) FROM sqlite_schema"
+				  " WHERE name = 'clinic_sync_meta'"),
+		   "0") == 0) {
+		assert_string_equal(query(f->path, APP_ROWS), old_rows);
+		assert_string_equal(query(f->path, SCHEMA), old_schema);
+		return false;
+	}
+	assert_true(has_copy);
+	assert_string_equal(query(f->path, SYNCED), SYNCED_ROWS);
+	assert_string_equal(query(f->path, "SELECT count(*) FROM clinic_cache_orphans"), "3");
+	assert_string_equal(file_cursor(f), C1);
+	return true;
+}
+
+/* Another run after a kill. */
+static bool adopt_next(struct fixture *f)
+{
+	adopt_options(f, "server");
+	if (clinic_cache_cursor(f->cache))
+		return strcmp(clinic_cache_cursor(f->cache), C1) == 0;
+	ask_for_snapshot(f);
+	return clinic_cache_snapshot_fetched(f->cache, f->now) == CLINIC_CACHE_OK &&
+	       strcmp(query(f->path, SYNCED), SYNCED_ROWS) == 0;
+}
+
+static void survives_being_killed(void **state)
+{
+	struct fixture *f = *state;
+	char rows[1024];
+	char schema[4096];
+	int total, step;
+	int synced = 0, old = 0;
+
+	start_anew(f);
+	strcpy(rows, query(f->path, APP_ROWS));
+	strcpy(schema, query(f->path, SCHEMA));
+	total = adopt_and_die(f, 0);
+	assert_true(is_synced_or_old(f, rows, schema));
+	step = total / POINTS_MOST + 1;
+	for (int at = 1; at < total; at += step) {
+		start_anew(f);
+		assert_int_equal(adopt_and_die(f, at), 0);
+		if (is_synced_or_old(f, rows, schema))
+			synced++;
+		else
+			old++;
+		/* and whoever comes next makes it whole, or finds it so */
+		assert_true(adopt_next(f));
+	}
+	print_message("%d points, killed at %d: %d old, %d synced\n", total, synced + old, old,
+		      synced);
+	assert_true(old > 0 && synced > 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(compares_before_it_touches, setup_empty, teardown),
+		cmocka_unit_test_setup_teardown(takes_over_when_told, setup_empty, teardown),
+		cmocka_unit_test_setup_teardown(survives_being_killed, setup_empty, teardown),
+		cmocka_unit_test_setup_teardown(asks_for_a_table_that_comes_later, setup_ready,
+						teardown),
+	};
+
+	return cmocka_run_group_tests_name("an app's own file", tests, NULL, NULL);
+}
