@@ -1,8 +1,9 @@
 /*
- * What a message says of itself, without its changes.
+ * What a message says of itself, without its changes or rows.
  *
- * The parts of a giant batch are parsed when they are applied; until then only
- * their keys from, to, part and last matter.  So the list of changes is
+ * The parts of a giant batch are parsed when they are applied, the pieces of a
+ * table when they are staged; until then only their other keys matter.  So the
+ * list is
  * stepped over, which is many times faster than parsing it, and the rest is
  * parsed with an empty list in its place.  Nothing is judged here: what is
  * odd in any way is left to the parser.
@@ -76,10 +77,15 @@ static bool is_at(const struct text *t, size_t at, char byte)
 	return at < t->len && t->bytes[at] == byte;
 }
 
-/* Where the value of the key "changes" begins and ends; false: there is no such list. */
-static bool find_changes(const struct text *t, size_t *begin, size_t *end)
+static bool is_list(const char *key, size_t len)
 {
-	static const char wanted[] = "\"changes\"";
+	return (len == 9 && memcmp(key, "\"changes\"", 9) == 0) ||
+	       (len == 6 && memcmp(key, "\"rows\"", 6) == 0);
+}
+
+/* Where the value of the key "changes" or "rows" begins and ends; false: there is no such list. */
+static bool find_list(const struct text *t, size_t *begin, size_t *end)
+{
 	size_t at = skip_space(t, 0);
 
 	if (!is_at(t, at, '{'))
@@ -96,8 +102,7 @@ static bool find_changes(const struct text *t, size_t *begin, size_t *end)
 			return false;
 		*begin = skip_space(t, at + 1);
 		*end = skip_value(t, *begin);
-		if (key_end - key == sizeof(wanted) - 1 &&
-		    memcmp(t->bytes + key, wanted, sizeof(wanted) - 1) == 0)
+		if (is_list(t->bytes + key, key_end - key))
 			return is_at(t, *begin, '[');
 		at = skip_space(t, *end);
 	} while (is_at(t, at, ','));
@@ -111,7 +116,7 @@ json_t *envelope_parse(const void *bytes, size_t len)
 	char *rest;
 	json_t *envelope;
 
-	if (!find_changes(&t, &begin, &end))
+	if (!find_list(&t, &begin, &end))
 		return NULL;
 	rest = malloc(len - (end - begin) + 2);
 	if (!rest)

@@ -161,8 +161,8 @@ static cs_status take_part(struct incoming *in, const char *from, const char *to
 		st = stage_part(in, from, to, &last);
 	if (st != CS_OK || !last)
 		return st;
-	prove_settle(c);
 	source.stage = c->stage;
+	prove_settle(c, &source);
 	st = frame_apply(c, &source, from, to, text_of(in, "time"), in->err);
 	source_done(&source);
 	stage_close(c->stage);
@@ -190,7 +190,7 @@ static cs_status take_frame(struct incoming *in, const char *to)
 			st = apply_held(c, in->err);
 		return st;
 	}
-	prove_settle(c);
+	prove_settle(c, &(struct frame_source){.frames = &frame, .count = 1});
 	st = file_still_there(c, in->err);
 	if (st == CS_OK)
 		st = waiting_apply(c, &frame, 1, &applied_count, in->err);
@@ -285,9 +285,16 @@ static cs_status staged(struct incoming *in, cs_status st)
 
 static cs_status on_table_sync(struct incoming *in)
 {
-	if (full_takes_tables(in->c))
-		return staged(in, full_on_table_sync(in->c, in->message, in->err));
-	return repair_on_table_sync(in->c, in->message, in->err);
+	json_t *whole;
+	cs_status st;
+
+	if (!full_takes_tables(in->c))
+		return repair_on_table_sync(in->c, in->message, in->bytes, in->len, in->err);
+	whole = json_loadb(in->bytes, in->len, JSON_REJECT_DUPLICATES, NULL);
+	st = whole ? full_on_table_sync(in->c, whole, in->err)
+		   : cs_fail(in->err, CS_ERR_PROTOCOL, "a message is no JSON object");
+	json_decref(whole);
+	return staged(in, st);
 }
 
 static cs_status on_full_sync(struct incoming *in)
@@ -407,13 +414,13 @@ static clinic_cache_status break_link(struct clinic_cache *c, uint64_t now_ms,
 	return cache_result(c, err);
 }
 
-/* Changes wait unread until they are applied. */
+/* Changes wait unread until they are applied, rows until they are staged. */
 static json_t *parse(const void *bytes, size_t len)
 {
 	json_t *envelope = envelope_parse(bytes, len);
 	const char *type = json_string_value(json_object_get(envelope, "type"));
 
-	if (type && strcmp(type, "database_change") == 0)
+	if (type && (strcmp(type, "database_change") == 0 || strcmp(type, "table_sync") == 0))
 		return envelope;
 	json_decref(envelope);
 	/* the parser's own error text would quote the message */

@@ -270,7 +270,8 @@ cs_status prove_on_digest(struct clinic_cache *c, const json_t *message, struct 
 	if (!r->begun || json_integer_value(json_object_get(message, "id")) != r->id)
 		return CS_OK;
 	prove_progress(c);
-	prove_settle(c);
+	while (c->db && r->computed < r->slice_count)
+		round_step(c, r);
 	st = judge_slices(c, scope, message, err);
 	if (st == CS_OK)
 		judge_counts(c, scope, message);
@@ -317,12 +318,10 @@ static struct round *uncomputed(const struct clinic_cache *c)
 	return NULL;
 }
 
-void prove_settle(struct clinic_cache *c)
+void prove_settle(struct clinic_cache *c, struct frame_source *source)
 {
-	struct round *r;
-
-	while (c->db && (r = uncomputed(c)) != NULL)
-		round_step(c, r);
+	for (int scope = 0; c->db && scope < PROOF_SCOPES; scope++)
+		round_settle(c, &c->prove->rounds[scope], source);
 }
 
 void prove_moved(struct clinic_cache *c, struct frame_source *source)

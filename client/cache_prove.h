@@ -52,6 +52,7 @@ struct proof_slice {
 	char *upto;
 	json_t *after_key;
 	json_t *upto_key;
+	bool taken;   /* its first state was */
 	bool touched; /* by a frame since the first state */
 	bool hit;     /* by the frame in hand */
 	bool lost;    /* a state could not be taken; those after it are unknown */
@@ -66,7 +67,7 @@ struct round {
 	json_int_t id;
 	struct proof_slice *slices;
 	size_t slice_count;
-	size_t computed; /* so many have their first state */
+	size_t computed; /* all before this one have their first state */
 	int64_t rows;    /* gone over for later ones */
 	char (*passed)[CURSOR_TEXT_BYTES];
 	size_t passed_count;
@@ -112,6 +113,8 @@ cs_status round_begin(struct clinic_cache *c, proof_scope scope, const json_t *m
 		      struct cs_error *err) CS_CHECKED;
 /* Take the first state of one more slice. */
 void round_step(struct clinic_cache *c, struct round *r);
+/* Take the first state of slices that these changes are going to touch. */
+void round_settle(struct clinic_cache *c, struct round *r, struct frame_source *source);
 /* The file moved to another cursor; source: by these changes; NULL: none. */
 void round_moved(struct clinic_cache *c, proof_scope scope, struct frame_source *source);
 /* The table's rows became others, by no frame: its slices say nothing in this round. */

@@ -3,9 +3,10 @@
  *
  * What is to be fetched waits in a list.  The first of it is asked for; from
  * then on the changes to the table are kept.  Its rows come as they were at
- * some moment after that and are staged (cache_table_part.c), compared in
- * steps between the frames (cache_compare.c), and those that differ are
- * replaced in one transaction, where the kept changes are applied once more
+ * some moment after that.  They are only put aside while they come, so that no
+ * frame waits behind them in the socket; then, in steps between the frames,
+ * they are staged (cache_table_part.c) and compared (cache_compare.c), and those
+ * that differ are replaced in one transaction, where the kept changes are applied once more
  * (cache_swap.c).  The file is never without the table, nor ever at no batch.
  *
  * A table that differs again and again, however often it is put right, is
@@ -37,7 +38,8 @@ struct wish {
 typedef enum {
 	REPAIR_IDLE,
 	REPAIR_REQUESTED, /* no row so far */
-	REPAIR_STAGING,
+	REPAIR_RECEIVING,
+	REPAIR_STAGING, /* all came */
 	REPAIR_COMPARING,
 	REPAIR_DRAINING, /* given up, but the rest of the rows is still to come */
 } repair_phase;
@@ -50,7 +52,10 @@ struct repair {
 	char table[64]; /* in hand */
 	char *schema;   /* when it was asked for */
 	uint64_t heard_at;
+	char cursor[CURSOR_TEXT_BYTES]; /* of the rows that come */
 	int64_t next_part;
+	struct stage *spool; /* the messages, until all are there */
+	int64_t staged;      /* so many of them are in part */
 	struct table_part *part;
 	struct stage *kept;
 	size_t kept_bytes;
@@ -170,10 +175,13 @@ cs_status repair_new(struct clinic_cache *c, struct cs_error *err)
 static void clear(struct clinic_cache *c)
 {
 	struct repair *r = c->repair;
-	bool staged = r->part || r->phase == REPAIR_COMPARING;
+	bool staged = r->phase == REPAIR_STAGING || r->phase == REPAIR_COMPARING;
 
 	table_part_close(r->part);
 	r->part = NULL;
+	stage_close(r->spool);
+	r->spool = NULL;
+	r->staged = 0;
 	stage_close(r->kept);
 	r->kept = NULL;
 	r->kept_bytes = 0;
@@ -302,10 +310,16 @@ static void ask(struct clinic_cache *c)
 
 /* ---- changes meanwhile -------------------------------------------------------------------- */
 
+/* Rows are still to come. */
+static bool awaits(const struct repair *r)
+{
+	return r->phase == REPAIR_REQUESTED || r->phase == REPAIR_RECEIVING ||
+	       r->phase == REPAIR_DRAINING;
+}
+
 static bool keeps(const struct repair *r)
 {
-	return r->phase == REPAIR_REQUESTED || r->phase == REPAIR_STAGING ||
-	       r->phase == REPAIR_COMPARING;
+	return r->phase != REPAIR_IDLE && r->phase != REPAIR_DRAINING;
 }
 
 static cs_status keep(struct repair *r, struct frame_source *source, struct cs_error *err)
@@ -331,7 +345,7 @@ void repair_frame_applied(struct clinic_cache *c, struct frame_source *source)
 	struct repair *r = c->repair;
 	struct cs_error err = {0};
 	const struct cached_table *t;
-	bool more_comes = r->phase != REPAIR_COMPARING;
+	bool more_comes = awaits(r);
 
 	if (!keeps(r))
 		return;
@@ -344,79 +358,60 @@ void repair_frame_applied(struct clinic_cache *c, struct frame_source *source)
 
 /* ---- rows ------------------------------------------------------------------------------- */
 
-static cs_status stage_rows(struct clinic_cache *c, const json_t *message, struct cs_error *err)
+/* What can be judged of a piece without its rows. */
+static bool continues(struct repair *r, const json_t *envelope)
 {
-	struct repair *r = c->repair;
-	cs_status st = CS_OK;
+	const char *cursor = json_string_value(json_object_get(envelope, "cursor"));
+	const json_t *part = json_object_get(envelope, "part");
 
-	if (r->phase == REPAIR_REQUESTED) {
-		st = table_part_create(r->path, &r->part, err);
-		if (st != CS_OK)
-			platform_remove(r->path);
-		else
-			r->phase = REPAIR_STAGING;
-	}
-	return st == CS_OK ? table_part_take(r->part, message, &r->next_part, err) : st;
+	if (!cursor || !cursor[0] || strlen(cursor) >= sizeof(r->cursor) ||
+	    !json_is_integer(part) || json_integer_value(part) != r->next_part ||
+	    !json_is_boolean(json_object_get(envelope, "last")))
+		return false;
+	if (r->next_part++ == 0)
+		strcpy(r->cursor, cursor);
+	return strcmp(r->cursor, cursor) == 0;
 }
 
-/* All rows are there. */
-static cs_status begin_to_compare(struct clinic_cache *c, const char *cursor, struct cs_error *err)
+static cs_status spool(struct clinic_cache *c, const void *bytes, size_t len, struct cs_error *err)
 {
 	struct repair *r = c->repair;
-	const struct cached_table *t = table_of(c, r->table);
-	cs_status st;
+	cs_status st = r->spool ? CS_OK : stage_open(c->path, &r->spool, err);
 
-	if (!t || strcmp(t->schema->json, table_part_schema(r->part)->json) != 0)
-		return cs_fail(err, CS_ERR_STORE, "its columns changed meanwhile");
-	st = table_part_end(r->part, err);
-	if (st == CS_OK)
-		st = table_part_finish(r->part, cursor, false, err);
-	table_part_close(r->part);
-	r->part = NULL;
-	r->phase = REPAIR_COMPARING;
-	if (st == CS_OK)
-		st = compare_begin(c, t, &r->walk, err);
-	/* rows alone did not help the last time */
-	if (st == CS_OK && find(r, r->table)->times > 1)
-		r->walk.whole = true;
-	return st;
+	r->phase = REPAIR_RECEIVING;
+	return st == CS_OK ? stage_add(r->spool, bytes, len, err) : st;
 }
 
-cs_status repair_on_table_sync(struct clinic_cache *c, const json_t *message, struct cs_error *err)
+cs_status repair_on_table_sync(struct clinic_cache *c, const json_t *envelope, const void *bytes,
+			       size_t len, struct cs_error *err)
 {
 	struct repair *r = c->repair;
-	const char *table = json_string_value(json_object_get(message, "table"));
-	const char *cursor = json_string_value(json_object_get(message, "cursor"));
-	bool last = json_is_true(json_object_get(message, "last"));
+	const char *table = json_string_value(json_object_get(envelope, "table"));
+	bool last = json_is_true(json_object_get(envelope, "last"));
 	struct cs_error why = {0};
-	cs_status st;
 
 	/* of one that was given up before the link knew */
 	if (!table || strcmp(table, r->table) != 0 ||
-	    (r->phase != REPAIR_REQUESTED && r->phase != REPAIR_STAGING)) {
+	    (r->phase != REPAIR_REQUESTED && r->phase != REPAIR_RECEIVING)) {
 		if (table && last && r->phase == REPAIR_DRAINING && strcmp(table, r->table) == 0)
 			r->phase = REPAIR_IDLE;
 		return CS_OK;
 	}
-	if (!cursor || !cursor[0] || strlen(cursor) >= CURSOR_TEXT_BYTES)
-		return cs_fail(err, CS_ERR_PROTOCOL, "a piece of a table names no cursor");
+	if (!continues(r, envelope))
+		return cs_fail(err, CS_ERR_PROTOCOL, "a piece of a table is of the wrong form");
 	r->heard_at = c->now_ms;
 	prove_progress(c);
-	st = stage_rows(c, message, &why);
-	if (st == CS_OK && last)
-		st = begin_to_compare(c, cursor, &why);
-	if (st == CS_ERR_PROTOCOL)
-		return cs_fail(err, st, "%s", why.text);
-	if (st != CS_OK)
+	if (spool(c, bytes, len, &why) != CS_OK)
 		give_up(c, why.text, !last);
+	else if (last)
+		r->phase = REPAIR_STAGING;
 	return CS_OK;
 }
 
 bool repair_on_error(struct clinic_cache *c, const char *code, const char *table)
 {
 	struct repair *r = c->repair;
-	bool ours = table && strcmp(table, r->table) == 0 && r->phase != REPAIR_IDLE &&
-		    r->phase != REPAIR_COMPARING;
+	bool ours = table && strcmp(table, r->table) == 0 && awaits(r);
 
 	if (ours && strcmp(code, "table_sync_failed") == 0) {
 		if (r->phase == REPAIR_DRAINING)
@@ -434,6 +429,65 @@ bool repair_on_error(struct clinic_cache *c, const char *code, const char *table
 }
 
 /* ---- work between messages ------------------------------------------------------------------ */
+
+static cs_status stage_piece(struct repair *r, const char *bytes, size_t len, struct cs_error *err)
+{
+	json_t *message = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, NULL);
+	cs_status st = CS_OK;
+
+	if (!message)
+		return cs_fail(err, CS_ERR_PROTOCOL, "a piece of it is no JSON object");
+	if (!r->part)
+		st = table_part_create(r->path, &r->part, err);
+	if (st == CS_OK)
+		st = table_part_take(r->part, message, &r->staged, err);
+	json_decref(message);
+	return st;
+}
+
+/* All rows are staged. */
+static cs_status begin_to_compare(struct clinic_cache *c, struct cs_error *err)
+{
+	struct repair *r = c->repair;
+	const struct cached_table *t = table_of(c, r->table);
+	cs_status st;
+
+	if (!t || strcmp(t->schema->json, table_part_schema(r->part)->json) != 0)
+		return cs_fail(err, CS_ERR_STORE, "its columns changed meanwhile");
+	st = table_part_end(r->part, err);
+	if (st == CS_OK)
+		st = table_part_finish(r->part, r->cursor, false, err);
+	table_part_close(r->part);
+	r->part = NULL;
+	stage_close(r->spool);
+	r->spool = NULL;
+	r->phase = REPAIR_COMPARING;
+	if (st == CS_OK)
+		st = compare_begin(c, t, &r->walk, err);
+	/* rows alone did not help the last time */
+	if (st == CS_OK && find(r, r->table)->times > 1)
+		r->walk.whole = true;
+	return st;
+}
+
+/* One piece. */
+static void stage(struct clinic_cache *c)
+{
+	struct repair *r = c->repair;
+	struct cs_error err = {0};
+	char *bytes = NULL;
+	size_t len = 0;
+	cs_status st = stage_next(r->spool, &bytes, &len, &err);
+
+	prove_progress(c);
+	if (st == CS_OK && bytes)
+		st = stage_piece(r, bytes, len, &err);
+	else if (st == CS_OK)
+		st = begin_to_compare(c, &err);
+	free(bytes);
+	if (st != CS_OK)
+		give_up(c, err.text, false);
+}
 
 static void done(struct clinic_cache *c, const struct swap *s)
 {
@@ -494,7 +548,9 @@ void repair_tick(struct clinic_cache *c)
 			swap(c);
 		else
 			compare(c);
-	} else if (r->phase != REPAIR_IDLE && c->now_ms > r->heard_at + ANSWER_MOST_MS) {
+	} else if (r->phase == REPAIR_STAGING) {
+		stage(c);
+	} else if (awaits(r) && c->now_ms > r->heard_at + ANSWER_MOST_MS) {
 		give_up(c, "the relay does not answer", false);
 	} else if (may_ask(c)) {
 		ask(c);
@@ -508,7 +564,7 @@ uint32_t repair_wait_ms(const struct clinic_cache *c, uint32_t most)
 
 	if (!c->db || c->link != LINK_READY)
 		return most;
-	if (c->repair->phase == REPAIR_COMPARING)
+	if (c->repair->phase == REPAIR_STAGING || c->repair->phase == REPAIR_COMPARING)
 		return 0;
 	if (!may_ask(c))
 		return most;

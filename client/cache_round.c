@@ -151,14 +151,23 @@ static void take_state(struct clinic_cache *c, struct round *r, struct proof_sli
 		return;
 	slice->state_count++;
 	slice->lost = false;
-	if (slice->touched)
+	if (slice->state_count > 1)
 		r->rows += state->rows;
+}
+
+static void take_first_state(struct clinic_cache *c, struct round *r, struct proof_slice *slice)
+{
+	if (!slice->taken)
+		take_state(c, r, slice);
+	slice->taken = true;
 }
 
 void round_step(struct clinic_cache *c, struct round *r)
 {
+	while (r->computed < r->slice_count && r->slices[r->computed].taken)
+		r->computed++;
 	if (r->computed < r->slice_count)
-		take_state(c, r, &r->slices[r->computed++]);
+		take_first_state(c, r, &r->slices[r->computed++]);
 }
 
 /* ---- changes meanwhile ---------------------------------------------------------------------- */
@@ -199,6 +208,30 @@ static cs_status hit_by(void *context, const struct wire_change *change, struct 
 	return CS_OK;
 }
 
+static void find_hits(struct clinic_cache *c, struct round *r, struct frame_source *source)
+{
+	struct hitting h = {c, r};
+	const char *message;
+	size_t len;
+
+	source_rewind(source);
+	while (source_next(source, &message, &len, NULL) == CS_OK && message)
+		if (changes_read(message, len, hit_by, &h, NULL) != CS_OK)
+			break;
+}
+
+void round_settle(struct clinic_cache *c, struct round *r, struct frame_source *source)
+{
+	if (!r->begun || r->computed == r->slice_count)
+		return;
+	find_hits(c, r, source);
+	for (size_t i = 0; i < r->slice_count; i++) {
+		if (r->slices[i].hit)
+			take_first_state(c, r, &r->slices[i]);
+		r->slices[i].hit = false;
+	}
+}
+
 static void note_touched(struct clinic_cache *c, proof_scope scope)
 {
 	for (size_t i = 0; i < c->prove->table_count; i++) {
@@ -214,9 +247,6 @@ static void note_touched(struct clinic_cache *c, proof_scope scope)
 void round_moved(struct clinic_cache *c, proof_scope scope, struct frame_source *source)
 {
 	struct round *r = &c->prove->rounds[scope];
-	struct hitting h = {c, r};
-	const char *message;
-	size_t len;
 
 	if (!r->begun)
 		return;
@@ -224,14 +254,16 @@ void round_moved(struct clinic_cache *c, proof_scope scope, struct frame_source 
 	if (!source)
 		return;
 	note_touched(c, scope);
-	source_rewind(source);
-	while (source_next(source, &message, &len, NULL) == CS_OK && message)
-		if (changes_read(message, len, hit_by, &h, NULL) != CS_OK)
-			break;
-	for (size_t i = 0; i < r->computed; i++) {
-		if (r->slices[i].hit)
-			take_state(c, r, &r->slices[i]);
-		r->slices[i].hit = false;
+	find_hits(c, r, source);
+	for (size_t i = 0; i < r->slice_count; i++) {
+		struct proof_slice *slice = &r->slices[i];
+
+		/* what it was before is not known */
+		if (slice->hit && !slice->taken)
+			slice->taken = slice->lost = true;
+		else if (slice->hit)
+			take_state(c, r, slice);
+		slice->hit = false;
 	}
 }
 

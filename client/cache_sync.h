@@ -25,8 +25,8 @@ cs_status prove_on_request(struct clinic_cache *c, const json_t *message,
 			   struct cs_error *err) CS_CHECKED;
 /* While true frames are applied one by one: each state that the file passes through counts. */
 bool prove_watches(const struct clinic_cache *c);
-/* Before a frame is applied: take what is to be known of the file as it is. */
-void prove_settle(struct clinic_cache *c);
+/* Before these changes are applied: take what is to be known of the rows they touch. */
+void prove_settle(struct clinic_cache *c, struct frame_source *source);
 /* The file is at another cursor now; source: by these changes; NULL: by none. */
 void prove_moved(struct clinic_cache *c, struct frame_source *source);
 /* The table was fetched anew; differed: the file had it otherwise. */
@@ -63,8 +63,9 @@ void repair_reset(struct clinic_cache *c);
 void repair_snapshot_applied(struct clinic_cache *c);
 /* These changes are in the file now. */
 void repair_frame_applied(struct clinic_cache *c, struct frame_source *source);
-cs_status repair_on_table_sync(struct clinic_cache *c, const json_t *message,
-			       struct cs_error *err) CS_CHECKED;
+/* envelope: the message without its rows. */
+cs_status repair_on_table_sync(struct clinic_cache *c, const json_t *envelope, const void *bytes,
+			       size_t len, struct cs_error *err) CS_CHECKED;
 /* False: the error does not concern the repair in hand. */
 bool repair_on_error(struct clinic_cache *c, const char *code, const char *table);
 /* One step of what is to be done between messages. */

@@ -365,13 +365,7 @@ static void pieces_out_of_order_break_the_link(void **state)
 		"{\"type\":\"table_sync\",\"table\":\"people\",\"cursor\":\"c\",\"part\":1,"
 		"\"rows\":[],\"last\":false}",
 		"{\"type\":\"table_sync\",\"table\":\"people\",\"cursor\":\"c\",\"part\":0,"
-		"\"rows\":[],\"last\":false}",
-		"{\"type\":\"table_sync\",\"table\":\"people\",\"cursor\":\"c\",\"part\":0,"
-		"\"schema\":" BILLS_SCHEMA ",\"rows\":[],\"last\":false}",
-		"{\"type\":\"table_sync\",\"table\":\"people\",\"cursor\":\"c\",\"part\":0,"
-		"\"schema\":" PEOPLE_SCHEMA ",\"rows\":[{\"id\":\"p1\"}],\"last\":false}",
-		"{\"type\":\"table_sync\",\"table\":\"people\",\"cursor\":\"c\",\"part\":0,"
-		"\"schema\":" PEOPLE_SCHEMA ",\"rows\":[7],\"last\":false}",
+		"\"schema\":" PEOPLE_SCHEMA ",\"rows\":[]}",
 		"{\"type\":\"table_sync\",\"table\":\"people\",\"part\":0,\"schema\":" PEOPLE_SCHEMA
 		",\"rows\":[],\"last\":false}",
 	};
@@ -384,8 +378,45 @@ static void pieces_out_of_order_break_the_link(void **state)
 		become_ready(f);
 		asks(f, 0, "request_table_sync");
 	}
+	assert_int_equal(table_sync(f, 0, C1, "", false), CLINIC_CACHE_OK);
+	assert_int_equal(table_sync(f, 1, C2, "", true), CLINIC_CACHE_ERR_PROTOCOL);
+	clinic_cache_disconnected(f->cache, f->now, 4400, "closed");
+	connect_link(f);
+	become_ready(f);
+	asks(f, 0, "request_table_sync");
 	all_rows_come(f, C1);
 	assert_repaired(f);
+}
+
+/* Rows are read when all are there; the file stays as it is, and it is tried again. */
+static void rows_that_are_none_are_refused(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const bad[] = {
+		"\"part\":0,\"rows\":[]",
+		"\"part\":0,\"schema\":" BILLS_SCHEMA ",\"rows\":[]",
+		"\"part\":0,\"schema\":" PEOPLE_SCHEMA ",\"rows\":[{\"id\":\"p1\"}]",
+		"\"part\":0,\"schema\":" PEOPLE_SCHEMA ",\"rows\":[7]",
+		"\"part\":0,\"schema\":" PEOPLE_SCHEMA ",\"rows\":[{\"id\":\"p1\",\"id\":\"p2\"}]",
+	};
+	char message[2048];
+
+	asked_for(f, "UPDATE people SET score = 9 WHERE id = 'p2'");
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		f->events[0] = '\0';
+		snprintf(message, sizeof(message),
+			 "{\"type\":\"table_sync\",\"table\":\"people\",\"cursor\":\"" C1
+			 "\",%s,\"last\":true}",
+			 bad[i]);
+		assert_int_equal(say(f, message), CLINIC_CACHE_OK);
+		assert_null(tick(f, 0));
+		assert_true(has_event(f, "sync_error"));
+		assert_string_equal(query(f->path, "SELECT score FROM people WHERE id = 'p2'"),
+				    "9.0");
+		f->now += 100000;
+		asks(f, 0, "\"request_");
+		(void)tick(f, 0);
+	}
 }
 
 /* No file may grow any more: the cache stays as it is, and all goes on. */
@@ -497,6 +528,7 @@ int main(void)
 		PROVING(a_broken_link_begins_anew),
 		PROVING(the_relay_has_no_rows),
 		PROVING(pieces_out_of_order_break_the_link),
+		PROVING(rows_that_are_none_are_refused),
 		PROVING(the_disk_is_full_while_rows_come),
 		PROVING(leftovers_go_at_the_next_start),
 		PROVING(damage_without_end_is_met_with_patience),
