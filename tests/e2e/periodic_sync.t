@@ -117,9 +117,9 @@ $dbh->do(q(INSERT INTO user_activity_log ("userId", "actionDescription", details
 	SELECT 'admin', 'bulk', repeat('x', 200), '2026-11-23' FROM generate_series(1, 60000)));
 $clinic->wait_level($device);
 damage(q(UPDATE user_activity_log SET details = 'y' WHERE id % 1000 = 0;));
-wait_for('rows to be staged', sub { -s "$device->{file}.table-part" }, 60);
+wait_for('rows to be staged', sub { -e "$device->{file}.table-part" }, 60);
 $device->kill9;
-ok(-e "$device->{file}.table-part", 'killed while rows came');
+ok(-e "$device->{file}.table-part", 'killed while rows are staged');
 cmp_ok($device->value(q(SELECT count(*) FROM user_activity_log WHERE details = 'y')), '>', 0, 'nothing was replaced so far');
 $repairs = repairs();
 $device->start;
