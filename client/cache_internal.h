@@ -568,7 +568,8 @@ cs_status frame_move_cursor(struct clinic_cache *c, const char *from, const char
 /* After a rollback or when another connection changed the file: read the tables anew. */
 cs_status cache_reload(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
 
-/* The message with an empty list of changes, or of rows; NULL: it has no list, or none that is plain to see. */
+/* The message with an empty list of changes, or of rows; NULL: it has no list, or none that is
+ * plain to see. */
 json_t *envelope_parse(const void *bytes, size_t len);
 
 cs_status stage_open(const char *beside, struct stage **out, struct cs_error *err) CS_CHECKED;
