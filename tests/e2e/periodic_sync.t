@@ -35,6 +35,7 @@ sub damage {
 sub meta_value { return $device->value('SELECT value FROM clinic_sync_meta WHERE key = ?', $_[0]) // 0 }
 sub repairs { return meta_value('repairs') }
 
+sub righted { return map { $_->{table} } grep { $_->{detail} } told('table_sync_completed') }
 sub told { my ($type) = @_; return grep { $_->{type} eq $type } $device->events }
 
 # The bound: a round that was under way when the damage was done proves nothing
@@ -43,13 +44,15 @@ sub found_within {
 	my ($rounds, $tables, $what) = @_;
 	my $before = metric('digest_rounds_total');
 	my $told = told('table_differs');
+	my $righted = righted();
 	my $wanted = repairs() + @$tables;
 	wait_for("$what to be found", sub { told('table_differs') >= $told + @$tables }, 60);
 	my $took = metric('digest_rounds_total') - $before;
 	cmp_ok($took, '<=', $rounds + 1, "$what: found within a round");
-	wait_for("$what to be put right", sub { repairs() >= $wanted }, 60);
+	# told after the commit that made it true
+	wait_for("$what to be put right", sub { righted() >= $righted + @$tables }, 60);
 	is(repairs(), $wanted, "$what: no table is put right that was not wrong");
-	my @last = (map { $_->{table} } grep { $_->{detail} } told('table_sync_completed'))[-@$tables .. -1];
+	my @last = (righted())[-@$tables .. -1];
 	is("@{[sort @last]}", "@{[sort @$tables]}", "$what: told as events");
 	return;
 }
