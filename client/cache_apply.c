@@ -27,6 +27,7 @@ struct applying {
 	const struct wire_change *change;
 	bool slow;
 	bool *unique;
+	bool loaded;               /* the row comes from elsewhere, and is not in main */
 	bool parked;               /* the change is a parked row: columns may have come since */
 	const char *extra;         /* where the row's own columns of the app are; NULL: in main */
 	bool refused;              /* by a constraint of the app's table … */
@@ -389,7 +390,7 @@ static cs_status write_adopted(struct applying *a, bool *all_exact)
 		snprintf(a->reason, sizeof(a->reason), "the key's column cannot hold the key");
 		a->refused = true;
 	}
-	if (st == CS_OK && !a->refused)
+	if (st == CS_OK && !a->refused && !a->loaded)
 		st = write_columns(a, STATEMENT_UPDATE, all_exact, &changed);
 	if (st == CS_OK && !a->refused && changed == 0)
 		st = write_columns(a, STATEMENT_INSERT, all_exact, NULL);
@@ -652,7 +653,14 @@ cs_status apply_loaded(struct clinic_cache *c, struct cached_table *t,
 {
 	bool unique = false;
 	struct applying a = {
-		.c = c, .t = t, .change = change, .extra = extra, .unique = &unique, .err = err};
+		.c = c,
+		.t = t,
+		.change = change,
+		.unique = &unique,
+		.loaded = true,
+		.extra = extra,
+		.err = err,
+	};
 	cs_status st = run_operation(&a, apply_row);
 
 	return st == CS_AGAIN ? diverged(&a, "a snapshot brings a unique value twice") : st;
