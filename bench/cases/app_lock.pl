@@ -29,7 +29,7 @@ my $CHANGES = pick(100_000, 100_000, 400);
 my $PER_TRANSACTION = 100;
 my $RATE = 20;		# changes of the server a second
 my $APP_RATE = 50;	# rows of the app a second
-my $SECONDS = pick(15, 5, 0.5);
+my $SECONDS = pick(10, 5, 0.5);
 my $LOCK_GOAL_MS = 50;	# a write lock for frames lasts no longer
 
 my $clinic = Bench::clinic(patients => pick(5000, 5000, 20));

@@ -33,7 +33,7 @@ my $ROWS = pick(1_000_000, 100_000, 500);
 my $ROWS_OF_MANY = pick(100_000, 20_000, 100);
 my $MANY = pick(20, 20, 2);
 my $RATE = 20;
-my $SECONDS = pick(15, 5, 0.5);
+my $SECONDS = pick(10, 5, 0.5);
 my $PATIENCE = 600;
 my $GOAL_MS = 100;
 
