@@ -95,7 +95,8 @@ cs_status drift_forget_due(struct clinic_cache *c, const char *table, struct cs_
 struct look {
 	struct schema *schema;
 	char *type_now; /* NULL: it is gone */
-	bool is_noted;  /* we know what it looked like */
+	char *sql_now;
+	bool is_noted; /* we know what it looked like */
 	bool same_sql;
 	bool same_root; /* not moved: neither made anew, nor by a VACUUM */
 	bool had_rows;  /* when the snapshot came */
@@ -105,6 +106,7 @@ static cs_status read_look(sqlite3_stmt *stmt, struct look *out, struct cs_error
 {
 	const char *json = (const char *)sqlite3_column_text(stmt, 0);
 	const char *type = (const char *)sqlite3_column_text(stmt, 1);
+	const char *sql = (const char *)sqlite3_column_text(stmt, 6);
 	struct cs_error why = {0};
 	cs_status st;
 
@@ -113,7 +115,8 @@ static cs_status read_look(sqlite3_stmt *stmt, struct look *out, struct cs_error
 	out->same_root = sqlite3_column_int(stmt, 4);
 	out->had_rows = sqlite3_column_int(stmt, 5);
 	out->type_now = type ? strdup(type) : NULL;
-	if (type && !out->type_now)
+	out->sql_now = strdup(sql ? sql : "");
+	if ((type && !out->type_now) || !out->sql_now)
 		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
 	st = schema_parse_text(json ? json : "", (size_t)sqlite3_column_bytes(stmt, 0),
 			       &out->schema, &why);
@@ -135,7 +138,7 @@ static cs_status read_looks(struct clinic_cache *c, struct look *out, size_t *co
 		return st;
 	st = store_prepare(c->db,
 			   "SELECT t.schema, s.type, l.sql IS NOT NULL, s.sql IS l.sql,"
-			   " s.rootpage IS l.root, coalesce(t.rows, 0) > 0"
+			   " s.rootpage IS l.root, coalesce(t.rows, 0) > 0, s.sql"
 			   " FROM main.clinic_sync_table AS t"
 			   " LEFT JOIN main.clinic_cache_local AS l ON l.\"table\" = t.name"
 			   " LEFT JOIN main.sqlite_schema AS s"
@@ -235,9 +238,12 @@ static cs_status settle_ours(struct clinic_cache *c, const struct look *l, struc
 	size_t missing;
 	size_t extra;
 	bool as_we_made;
+	bool restrained = false;
 	struct cs_error why = {0};
 	cs_status st = drift_compare(c, s, &missing, &extra, &as_we_made, err);
 
+	if (st == CS_OK)
+		st = constraint_find(c->db, l->schema, l->sql_now, &restrained, err);
 	if (st != CS_OK)
 		return st;
 	if (adopt_check(c->db, s, &why) != CS_OK) {
@@ -247,7 +253,7 @@ static cs_status settle_ours(struct clinic_cache *c, const struct look *l, struc
 		return cs_fail(err, CS_ERR_DIVERGED, "%s", why.text);
 	}
 	/* dropped, and made anew by the app: then its schema is the app's */
-	if (!as_we_made || (missing && !l->same_root))
+	if (!as_we_made || restrained || (missing && !l->same_root))
 		st = meta_add_name(c->db, "adopted", s->table, err);
 	else
 		st = table_add_columns(c->db, "main", s, err);
@@ -274,6 +280,7 @@ static cs_status settle_one(struct clinic_cache *c, const struct look *l, bool a
 {
 	const char *table = l->schema->table;
 	struct cs_error why = {0};
+	bool restrained = false;
 	bool empty;
 	cs_status st;
 
@@ -286,6 +293,13 @@ static cs_status settle_one(struct clinic_cache *c, const struct look *l, bool a
 		if (adopt_check(c->db, l->schema, &why) != CS_OK)
 			return cs_fail(err, CS_ERR_DIVERGED, "%s", why.text);
 		return drift_add_due(c, table, err);
+	}
+	if (!adopted) {
+		st = constraint_find(c->db, l->schema, l->sql_now, &restrained, err);
+		if (st == CS_OK && restrained)
+			st = meta_add_name(c->db, "adopted", table, err);
+		if (st != CS_OK)
+			return st;
 	}
 	st = is_empty(c, table, &empty, err);
 	if (st == CS_OK && empty && l->had_rows)
@@ -316,6 +330,7 @@ cs_status drift_settle(struct clinic_cache *c, struct cs_error *err)
 	for (size_t i = 0; i < count; i++) {
 		schema_free(looks[i].schema);
 		free(looks[i].type_now);
+		free(looks[i].sql_now);
 	}
 	free(looks);
 	return st;

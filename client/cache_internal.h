@@ -355,6 +355,12 @@ void drift_tick(struct clinic_cache *c);
 /* After each tables_load(): the tables that are due are lenient. */
 cs_status drift_mark(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
 
+/* ---- constraints of an app's: cache_constraint.c ------------------------------------------ */
+
+/* Has the file's table a UNIQUE that schema does not have, or its CREATE TABLE a CHECK? */
+cs_status constraint_find(sqlite3 *db, const struct schema *s, const char *sql, bool *out,
+			  struct cs_error *err) CS_CHECKED;
+
 /* ---- the journal: cache_journal.c --------------------------------------------------------- */
 
 struct journal_facts {

@@ -175,6 +175,61 @@ static void leaves_other_tables_alone(void **state)
 	assert_string_equal(query(f->path, "SELECT name FROM sqlite_schema WHERE name = 't'"), "t");
 }
 
+/*
+ * A constraint of the app's on a table we made: what it refuses waits, and nothing else does,
+ * neither with a frame nor with a whole snapshot.
+ */
+static void parks_what_the_app_refuses(struct fixture *f, const char *sql, const char *refused)
+{
+	exec_sql(f->path, sql);
+	assert_int_equal(frame(f, C1, C2,
+			       CHANGE("people", "insert", PERSON("p3"),
+				      "{\"id\":\"p3\",\"login\":\"cid\",\"score\":\"1.5\","
+				      "\"seen\":true}") "," RENAME_P1),
+			 CLINIC_CACHE_OK);
+	assert_string_equal(query(f->path, PEOPLE), "p1|new|1.5|1\np2|bob|~|0");
+	assert_string_equal(query(f->path, "SELECT key, reason FROM clinic_cache_parked"), refused);
+	assert_int_equal(say(f, "{\"type\":\"resync_required\",\"reason\":\"table_changed\","
+				"\"at\":\"" C3 "\",\"tables\":null}"),
+			 CLINIC_CACHE_OK);
+	fetch(f, C3,
+	      "INSERT INTO people VALUES('p3', 'cid', 1.5, 1);"
+	      "UPDATE clinic_sync_table SET rows = 3 WHERE name = 'people'");
+	assert_int_equal(clinic_cache_snapshot_fetched(f->cache, f->now), CLINIC_CACHE_OK);
+	assert_string_equal(query(f->path, PEOPLE), "p1|ann|1.5|1\np2|bob|~|0");
+	assert_string_equal(query(f->path, "SELECT key, reason FROM clinic_cache_parked"), refused);
+}
+
+static void lives_with_a_unique_index(void **state)
+{
+	parks_what_the_app_refuses(*state, "CREATE UNIQUE INDEX mine ON people(score)",
+				   "{\"id\":\"p3\"}|UNIQUE constraint failed: people.score");
+}
+
+/* Nobody delivers the column: a new row has its default. */
+static void lives_with_a_check(void **state)
+{
+	parks_what_the_app_refuses(*state,
+				   "ALTER TABLE people ADD COLUMN own INTEGER DEFAULT 7"
+				   " CHECK (own < 10 AND login <> 'cid')",
+				   "{\"id\":\"p3\"}|CHECK constraint failed: own < 10"
+				   " AND login <> 'cid'");
+}
+
+/* A name is no constraint: such a table is still ours, and gets what the server adds. */
+static void keeps_a_table_with_a_telling_name(void **state)
+{
+	struct fixture *f = *state;
+
+	change_below(f,
+		     "ALTER TABLE people ADD COLUMN checked TEXT;"
+		     "ALTER TABLE people ADD COLUMN \"check (me)\" TEXT DEFAULT 'check (it)';"
+		     "CREATE INDEX mine ON people(score)",
+		     RENAME_P1);
+	assert_string_equal(
+		query(f->path, "SELECT count(*) FROM clinic_sync_meta WHERE key = 'adopted'"), "0");
+}
+
 /* The server drops a column of a table we made: what the app added to it stays. */
 static void keeps_what_the_app_added(void **state)
 {
@@ -223,6 +278,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(asks_when_it_cannot, setup_ready, teardown),
 		cmocka_unit_test_setup_teardown(leaves_other_tables_alone, setup_ready, teardown),
 		cmocka_unit_test_setup_teardown(keeps_what_the_app_added, setup_ready, teardown),
+		cmocka_unit_test_setup_teardown(lives_with_a_unique_index, setup_ready, teardown),
+		cmocka_unit_test_setup_teardown(lives_with_a_check, setup_ready, teardown),
+		cmocka_unit_test_setup_teardown(keeps_a_table_with_a_telling_name, setup_ready,
+						teardown),
 	};
 
 	return cmocka_run_group_tests_name("an app's upgrade below the cache", tests, NULL, NULL);
