@@ -7,6 +7,10 @@
  * no loss: the changes since the table was asked for are kept, and their rows
  * are replaced, too (cache_swap.c).
  *
+ * The walk needs both in the same order.  Where SQLite makes something else of
+ * a key in the file (an app's TEXT column for numbers) they are not, and rows
+ * cannot be told one by one: then all of them are replaced.
+ *
  * Values are compared with the columns' affinities and without their
  * collations, and the texts of clinic_sync_exact beside them: what is equal
  * here is equal to a digest.  On a connection that is lent to us nothing may
@@ -18,7 +22,8 @@
 #include <string.h>
 
 #define STEP_ROWS 2000
-#define OPERANDS_MOST 100 /* in one chain: SQLite limits the depth of an expression */
+#define STEPS_TO_SPARE 1000 /* for rows that come while it is walked */
+#define OPERANDS_MOST 100   /* in one chain: SQLite limits the depth of an expression */
 
 struct comparing {
 	struct clinic_cache *c;
@@ -351,6 +356,27 @@ static void end(struct comparing *k)
 	dynbuf_free(&k->sql);
 }
 
+static cs_status ask(struct comparing *k, int64_t *out)
+{
+	if (k->sql.failed)
+		return cs_fail(k->err, CS_ERR_NOMEM, "out of memory");
+	return store_integer(k->c->db, k->sql.data, out, k->err);
+}
+
+/* Each step but the last goes over STEP_ROWS rows of one of the two. */
+static cs_status count_steps(struct comparing *k, int64_t staged)
+{
+	int64_t live = 0;
+	cs_status st;
+
+	dynbuf_reset(&k->sql);
+	add(k, "SELECT count(*) FROM ");
+	add_table(k, "l");
+	st = ask(k, &live);
+	k->walk->steps_left = (staged + live) / STEP_ROWS + STEPS_TO_SPARE;
+	return st;
+}
+
 /* A key that is null is found by no comparison. */
 static cs_status look_for_null_keys(struct comparing *k)
 {
@@ -366,14 +392,25 @@ static cs_status look_for_null_keys(struct comparing *k)
 		add(k, " IS NULL");
 	}
 	add(k, ")");
-	if (k->sql.failed)
-		return cs_fail(k->err, CS_ERR_NOMEM, "out of memory");
-	st = store_integer(k->c->db, k->sql.data, &found, k->err);
+	st = ask(k, &found);
 	k->walk->whole = found != 0;
 	return st;
 }
 
-cs_status compare_begin(struct clinic_cache *c, const struct cached_table *t,
+/* Can the two be walked together? */
+static cs_status look_at_keys(struct comparing *k, int64_t staged)
+{
+	cs_status st;
+
+	if (k->t->key_converts) {
+		k->walk->whole = true;
+		return CS_OK;
+	}
+	st = look_for_null_keys(k);
+	return st == CS_OK ? count_steps(k, staged) : st;
+}
+
+cs_status compare_begin(struct clinic_cache *c, const struct cached_table *t, int64_t staged,
 			struct compare_walk *walk, struct cs_error *err)
 {
 	const struct schema *s = t->schema;
@@ -398,7 +435,7 @@ cs_status compare_begin(struct clinic_cache *c, const struct cached_table *t,
 	st = k.sql.failed ? cs_fail(err, CS_ERR_NOMEM, "out of memory")
 			  : store_exec(c->db, k.sql.data, err);
 	if (st == CS_OK)
-		st = look_for_null_keys(&k);
+		st = look_at_keys(&k, staged);
 	end(&k);
 	return st;
 }
@@ -432,6 +469,7 @@ cs_status compare_step(struct clinic_cache *c, const struct cached_table *t, con
 	if (st != CS_OK)
 		return st;
 	dynbuf_init(&k.sql, CACHE_SQL_BYTES_MOST);
+	walk->whole = walk->whole || walk->steps_left-- <= 0;
 	if (walk->whole)
 		walk->over = true;
 	else

@@ -450,6 +450,7 @@ static cs_status begin_to_compare(struct clinic_cache *c, struct cs_error *err)
 {
 	struct repair *r = c->repair;
 	const struct cached_table *t = table_of(c, r->table);
+	const int64_t staged = table_part_rows(r->part);
 	cs_status st;
 
 	if (!t || strcmp(t->schema->json, table_part_schema(r->part)->json) != 0)
@@ -463,7 +464,7 @@ static cs_status begin_to_compare(struct clinic_cache *c, struct cs_error *err)
 	r->spool = NULL;
 	r->phase = REPAIR_COMPARING;
 	if (st == CS_OK)
-		st = compare_begin(c, t, &r->walk, err);
+		st = compare_begin(c, t, staged, &r->walk, err);
 	/* rows alone did not help the last time */
 	if (st == CS_OK && find(r, r->table)->times > 1)
 		r->walk.whole = true;

@@ -38,10 +38,11 @@ struct compare_walk {
 	sqlite3_value **last; /* key of the last row; NULL: none so far */
 	size_t key_count;
 	bool over;
-	bool whole; /* rows cannot be told one by one: replace all */
+	bool whole;         /* rows cannot be told one by one: replace all */
+	int64_t steps_left; /* more than this is no walk that gets anywhere */
 };
-/* Make the empty list; nothing was compared. */
-cs_status compare_begin(struct clinic_cache *c, const struct cached_table *t,
+/* Make the empty list; nothing was compared. staged: rows of the staged table. */
+cs_status compare_begin(struct clinic_cache *c, const struct cached_table *t, int64_t staged,
 			struct compare_walk *walk, struct cs_error *err) CS_CHECKED;
 /* The next rows; walk->over afterwards: these were the last. path: the staged table's file. */
 cs_status compare_step(struct clinic_cache *c, const struct cached_table *t, const char *path,
