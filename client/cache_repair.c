@@ -137,7 +137,8 @@ cs_status repair_want(struct clinic_cache *c, const char *table, repair_reason r
 	w->not_before = 0;
 	if (w->times > TIMES_WITHOUT_PAUSE && reason == REPAIR_DIFFERS)
 		w->not_before = c->now_ms + pause_ms(w->times - TIMES_WITHOUT_PAUSE);
-	remember(c, table);
+	/* the tables may be read anew by this, and the caller's name go with them */
+	remember(c, w->name);
 	return CS_OK;
 }
 

@@ -16,6 +16,26 @@ static void fetch_requested(struct fixture *f, int id, const char *tables)
 	assert_int_equal(say(f, message), CLINIC_CACHE_OK);
 }
 
+/* ---- the tables are read anew in the midst of it ----------------------------------------------
+ */
+
+/* The app's DDL is found by the very write that remembers the first of two wishes. */
+static void wishes_while_the_app_changes_its_schema(void **state)
+{
+	struct fixture *f = *state;
+	size_t len;
+	const char *text;
+
+	exec_sql(f->path, "CREATE TABLE other(x)");
+	fetch_requested(f, 105, "\"people\",\"bills\"");
+	assert_string_equal(meta(f, "repair_due"), "[\"bills\",\"people\"]");
+	f->now += 2000;
+	assert_true(clinic_cache_tick(f->cache, f->now));
+	text = clinic_cache_next_frame(f->cache, &len);
+	assert_non_null(text);
+	assert_string_equal(text, "{\"type\":\"request_table_sync\",\"table\":\"bills\"}");
+}
+
 /* ---- keys that SQLite makes something else of -------------------------------------------------
  */
 
@@ -96,6 +116,8 @@ static void walks_no_further_than_there_is_to_walk(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(wishes_while_the_app_changes_its_schema,
+						setup_proving, teardown),
 		cmocka_unit_test_teardown(ends_where_keys_are_sorted_otherwise, teardown),
 		cmocka_unit_test_setup_teardown(walks_no_further_than_there_is_to_walk,
 						setup_proving, teardown),
