@@ -52,6 +52,11 @@ CREATE FUNCTION clinic_sync.exact_count(relation regclass) RETURNS bigint
 COMMENT ON FUNCTION clinic_sync.exact_count(regclass) IS
 	'rows of a published table that devices hold, in the snapshot of the query; NULL if it is over clinic_sync.count_max_bytes';
 
+CREATE FUNCTION clinic_sync.hold_tables(relations regclass[]) RETURNS boolean
+	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'clinic_sync_hold_tables';
+COMMENT ON FUNCTION clinic_sync.hold_tables(regclass[]) IS
+	'locks published tables for reading until the transaction ends, never waiting; false if one is not free';
+
 CREATE FUNCTION clinic_sync.log_append(publication int, op "char", key text, data text) RETURNS void
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'clinic_sync_log_append';
 COMMENT ON FUNCTION clinic_sync.log_append(int, "char", text, text) IS

@@ -78,6 +78,7 @@ CREATE FUNCTION clinic_sync.relay_functions() RETURNS regprocedure[]
 		'clinic_sync.digest_slices(regclass, name[], text[], text[])',
 		'clinic_sync.slice_bounds(regclass, integer)',
 		'clinic_sync.exact_count(regclass)',
+		'clinic_sync.hold_tables(regclass[])',
 		'clinic_sync.canon(anyelement)',
 		'clinic_sync.raw_bytes("any")',
 		'clinic_sync.row_is_held(regclass, record)',

@@ -3,7 +3,7 @@
  * are compared with what is computed here from row_hashes() and the order of
  * keys as docs/protocol.md has it: numbers as numbers, texts by their bytes.
  */
-SELECT plan(73);
+SELECT plan(79);
 
 CREATE FUNCTION hash_number(hash text) RETURNS numeric LANGUAGE sql AS $$
 	SELECT ('x' || substr(hash, 1, 8))::bit(32)::bigint::numeric * 4294967296 + ('x' || substr(hash, 9, 8))::bit(32)::bigint
@@ -231,6 +231,20 @@ SELECT is(clinic_sync.exact_count('parts'), NULL, 'a larger one, all its partiti
 RESET clinic_sync.count_max_bytes;
 CREATE TABLE stranger (id int PRIMARY KEY);
 SELECT throws_ok($$SELECT clinic_sync.exact_count('stranger')$$, '55000', NULL, 'nor one that is not published');
+
+-- holding tables: with their partitions and indexes, and never one that is not published
+BEGIN;
+SELECT ok(clinic_sync.hold_tables('{numbers,parts,"\"Odd \"\"table\""}'), 'hold_tables()');
+SELECT results_eq($$SELECT l.relation::regclass::text COLLATE "default", l.mode::text FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+	WHERE l.pid = pg_backend_pid() AND l.granted AND c.relnamespace = 'public'::regnamespace ORDER BY l.relation::regclass::text COLLATE "C"$$,
+	$$VALUES ('"Odd ""table"', 'AccessShareLock'), ('"Odd ""table_pkey"', 'AccessShareLock'), ('numbers', 'AccessShareLock'), ('numbers_pkey', 'AccessShareLock'),
+	('parts', 'AccessShareLock'), ('parts_1', 'AccessShareLock'), ('parts_1_pkey', 'AccessShareLock'), ('parts_2', 'AccessShareLock'),
+	('parts_2_pkey', 'AccessShareLock'), ('parts_pkey', 'AccessShareLock')$$, 'all that reading locks');
+COMMIT;
+SELECT ok(clinic_sync.hold_tables('{}'), 'none');
+SELECT is(clinic_sync.hold_tables(NULL), NULL, 'nothing');
+SELECT throws_ok($$SELECT clinic_sync.hold_tables('{numbers,stranger}')$$, '55000', NULL, 'a table that is not published');
+SELECT throws_ok($$SELECT clinic_sync.hold_tables('{numbers,NULL}')$$, '22004', NULL, 'NULL is no table');
 
 -- the snapshot of the query
 BEGIN ISOLATION LEVEL REPEATABLE READ;
