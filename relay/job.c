@@ -10,6 +10,7 @@
 #include "job_orders.h"
 #include "job_process.h"
 #include "job_snapshot.h"
+#include "metrics.h"
 #include "upstream.h"
 
 /* Each holds a connection and a scan of the database. */
@@ -70,6 +71,9 @@ static void on_line(void *ctx, char *line, size_t len)
 	/* a batch was cut for it; whoever compares waits until the live feed has brought it */
 	if (strncmp(line, "{\"cursor\"", 9) == 0)
 		upstream_ring();
+	/* quotes in a text are escaped: only the member looks like this */
+	if (strstr(line, JOB_LOCKED_OUT "}"))
+		metric_add(METRIC_JOBS_LOCKED_OUT, 1);
 	j->done = strcmp(line, "{\"done\":true}") == 0;
 	j->events->on_line(j->ctx, line, len);
 }

@@ -91,11 +91,12 @@ struct job *job_start_digest(const char *tables, bool rows, const char *skip,
  * All but slice_rows may be absent.  Its lines, in this order:
  *   {"cursor":"..."}                        as soon as the batch is cut
  *   {"slice":0,"rows":812,"hash":"..."}     one for each, numbered as in spec
- *   {"count":"patients","rows":1000}        null: larger than clinic_sync.count_max_bytes
+ *   {"count":"patients","rows":1000}        null: larger than clinic_sync.count_max_bytes, or
+ * locked
  *   {"bounds":"patients","keys":[{"id":"JG-0100"},...]}
  *       slices end at these keys, in their order; [] if there is one slice only.  Many
  *       keys come in several lines: append
- *   {"done":true}, or {"error":"...","no_such_table":true}
+ *   {"done":true}, or {"error":"...","no_such_table":true} or {"error":"...","locked":true}
  * Without slices and counts nothing is cut and no cursor comes.  It has a limit of
  * its own, apart from job_start_digest().  NULL: too many run, no process, or a spec that
  * is no JSON or longer than JOB_SPEC_MOST_BYTES.

@@ -17,7 +17,9 @@ static void print_error(const struct cs_error *err, bool no_such_table)
 	dynbuf_init(&line, JOB_ORDERS_MOST_BYTES);
 	dynbuf_adds(&line, "{\"error\":");
 	dynbuf_add_json(&line, err->text, strlen(err->text));
-	dynbuf_adds(&line, no_such_table ? ",\"no_such_table\":true}" : "}");
+	if (no_such_table)
+		dynbuf_adds(&line, ",\"no_such_table\":true");
+	dynbuf_adds(&line, err->status == CS_ERR_BUSY ? JOB_LOCKED_OUT "}" : "}");
 	if (!line.failed)
 		puts(line.data);
 	dynbuf_free(&line);

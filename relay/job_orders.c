@@ -7,8 +7,9 @@
 
 #include "dynbuf.h"
 
-#define LIST_NAMES_MOST 256
-#define LIST_MOST_BYTES 16384
+/* What a device may name, each name as long as PostgreSQL allows. */
+#define LIST_NAMES_MOST 1000
+#define LIST_MOST_BYTES ((size_t)LIST_NAMES_MOST * 64)
 
 static const char *const kinds[] = {
 	[JOB_SNAPSHOT] = "snapshot", [JOB_DIGEST] = "digest", [JOB_PROOF] = "proof"};
@@ -46,27 +47,23 @@ bool job_orders_take(json_t *object, struct job_orders *out)
 	return false;
 }
 
-bool job_list_has(const char *list, const char *name)
+json_t *job_list_names(const char *list)
 {
-	size_t len = strlen(name);
+	json_t *names = json_object();
+	bool good = names != NULL;
 
-	if (!list || !*list)
-		return true;
-	for (const char *at = list; at; at = strchr(at, ',')) {
-		at += *at == ',';
-		if (strncmp(at, name, len) == 0 && (at[len] == ',' || at[len] == '\0'))
-			return true;
+	for (const char *at = list ? list : ""; good && *at;) {
+		size_t len = strcspn(at, ",");
+		char *name = strndup(at, len);
+
+		good = name && json_object_set_new(names, name, json_true()) == 0;
+		free(name);
+		at += len + (at[len] == ',');
 	}
-	return false;
-}
-
-size_t job_list_length(const char *list)
-{
-	size_t n = list && *list;
-
-	for (; n && *list; list++)
-		n += *list == ',';
-	return n;
+	if (good)
+		return names;
+	json_decref(names);
+	return NULL;
 }
 
 static int compare_names(const void *a, const void *b)

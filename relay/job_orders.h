@@ -11,6 +11,9 @@
 /* The file has this behind its name until it is whole. */
 #define JOB_PART_SUFFIX ".part"
 
+/* The end of an error that only says that a table was locked. */
+#define JOB_LOCKED_OUT ",\"locked\":true"
+
 enum job_kind { JOB_SNAPSHOT, JOB_DIGEST, JOB_PROOF };
 
 struct job_orders {
@@ -30,10 +33,8 @@ bool job_orders_take(json_t *object, struct job_orders *out);
 
 /* The list sorted and without repetitions, malloc'ed; NULL: out of memory. */
 char *job_list_normalize(const char *list);
-/* True if name is in the comma list; every name is in an empty one. */
-bool job_list_has(const char *list, const char *name);
-/* How many names the list has. */
-size_t job_list_length(const char *list);
+/* The names in a comma list as the members of an object, all true; NULL: out of memory. */
+json_t *job_list_names(const char *list);
 
 /*
  * The whole life of a job (`clinic-relay --job`): orders from standard input,

@@ -22,6 +22,7 @@
 #include "job_orders.h"
 #include "job_process.h"
 #include "log.h"
+#include "metrics.h"
 #include "upstream.h"
 #include "ws_loop.h"
 
@@ -238,6 +239,8 @@ static void on_line(void *ctx, char *line, size_t len)
 	}
 	if (error)
 		snprintf(b->error, sizeof(b->error), "%s", error);
+	if (json_is_true(json_object_get(message, "locked")))
+		metric_add(METRIC_JOBS_LOCKED_OUT, 1);
 	if (json_is_true(json_object_get(message, "no_such_table")))
 		b->no_such_table = true;
 	json_decref(message);

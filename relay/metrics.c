@@ -33,6 +33,9 @@ static const struct {
 	[METRIC_DIGEST_SLICES] = {"digest_slices_total", "slices of tables computed in them"},
 	[METRIC_DIGEST_MS] = {"digest_milliseconds_total", "time the database worked on proofs"},
 	[METRIC_DIGESTS_FAILED] = {"digests_failed_total", "devices told that their proof failed"},
+	[METRIC_JOBS_LOCKED_OUT] = {"jobs_locked_out_total",
+				    "snapshots, digests and rounds of proof given up "
+				    "since a table was locked for too long"},
 	[METRIC_REPAIRS] =
 		{"repairs_total",
 		 "tables that devices reported to have fetched again since they differed"},

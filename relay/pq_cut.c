@@ -1,13 +1,14 @@
 /* Cutting a batch and holding its snapshot; see pq_cut.h. */
 #include "pq_cut.h"
 
+#include <jansson.h>
 #include <libpq-fe.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "dynbuf.h"
 #include "job_orders.h"
 #include "log.h"
+#include "pq_hold.h"
 #include "pq_params.h"
 
 /* What the canonical texts rest on (docs/protocol.md, "Values"). row_security=off: an error
@@ -18,11 +19,13 @@
 #define CUTTER_SETTINGS                                                                            \
 	"-c lock_timeout=10000 -c statement_timeout=60000 -c synchronous_commit=on"                \
 	" -c idle_in_transaction_session_timeout=10000"
-#define READER_SETTINGS "-c lock_timeout=10000 -c statement_timeout=0" CANONICAL_SETTINGS
+/* Tables are never waited for (pq_hold.h); this is for what nobody locks for long: catalogs. */
+#define READER_SETTINGS "-c lock_timeout=100 -c statement_timeout=0" CANONICAL_SETTINGS
 
-/* Cuts in a row that found a table emptied or rewritten under them. */
-#define CUT_TRIES_MOST 10
-#define HOLD_MOST_BYTES (1024 * 1024)
+/* Cuts in a row that found a table locked, emptied or rewritten under them. */
+#define CUT_TRIES_MOST 20
+/* Snapshots and digests: somebody waits for them. */
+#define LOCK_PATIENCE_MS 10000
 
 enum { COL_RELATION, COL_NAME, COL_SCHEMA, COL_QUERY, COL_OVERSIZE };
 
@@ -59,6 +62,11 @@ static cs_status ask(PGconn *conn, const char *sql, char *out, size_t size, stru
 		snprintf(out, size, "%s", PQntuples(r) > 0 ? PQgetvalue(r, 0, 0) : "");
 	PQclear(r);
 	return CS_OK;
+}
+
+cs_status pq_command(PGconn *conn, const char *sql, struct cs_error *err)
+{
+	return ask(conn, sql, NULL, 0, err);
 }
 
 static cs_status import_snapshot(PGconn *conn, const char *snapshot, struct cs_error *err)
@@ -135,10 +143,12 @@ static char *field_copy(const PGresult *r, int row, int column)
 	return PQgetisnull(r, row, column) ? NULL : strdup(PQgetvalue(r, row, column));
 }
 
-static cs_status take_table(struct pq_cut *c, const PGresult *r, int row, struct cs_error *err)
+static cs_status take_table(struct pq_cut *c, const PGresult *r, int row, bool to_hold,
+			    struct cs_error *err)
 {
 	struct pq_table *t = &c->tables[c->table_count++];
 
+	t->to_hold = to_hold;
 	t->relation = field_copy(r, row, COL_RELATION);
 	t->query = field_copy(r, row, COL_QUERY);
 	t->oversize_query = field_copy(r, row, COL_OVERSIZE);
@@ -148,9 +158,10 @@ static cs_status take_table(struct pq_cut *c, const PGresult *r, int row, struct
 				 (size_t)PQgetlength(r, row, COL_SCHEMA), &t->schema, err);
 }
 
-static cs_status find_tables(struct pq_cut *c, const char *tables, bool *no_such_table,
+static cs_status find_tables(struct pq_cut *c, const json_t *names, bool *no_such_table,
 			     struct cs_error *err)
 {
+	size_t wanted = json_object_size(names);
 	PGresult *r = PQexec(c->conn, "SELECT relation, name, schema, query, oversize_query"
 				      " FROM clinic_sync.snapshot_tables()");
 	int rows = PQntuples(r);
@@ -166,10 +177,12 @@ static cs_status find_tables(struct pq_cut *c, const char *tables, bool *no_such
 		goto done;
 	}
 	for (int row = 0; row < rows && status == CS_OK; row++) {
-		if (job_list_has(tables, PQgetvalue(r, row, COL_NAME)))
-			status = take_table(c, r, row, err);
+		const json_t *to_hold = json_object_get(names, PQgetvalue(r, row, COL_NAME));
+
+		if (to_hold || !wanted)
+			status = take_table(c, r, row, !json_is_false(to_hold), err);
 	}
-	if (status == CS_OK && *tables && c->table_count != job_list_length(tables)) {
+	if (status == CS_OK && wanted && c->table_count != wanted) {
 		*no_such_table = true;
 		status = cs_fail(err, CS_ERR_REFUSED, "no such table is published");
 	}
@@ -193,105 +206,95 @@ static void free_tables(struct pq_cut *c)
 	c->table_count = 0;
 }
 
-/* ---- tables as the snapshot saw them ------------------------------------------------------- */
+/* ---- the view ----------------------------------------------------------------------------- */
 
-/*
- * TRUNCATE and DDL that rewrites a table or changes its partitions do not obey
- * snapshots: an older one finds the table as it is afterwards.  So the tables
- * are locked (as reading would, and with no more than the right to read), and
- * once they cannot change any more, looked at: is their storage still what the
- * catalog said at the snapshot?
- */
-static cs_status hold_table(struct pq_cut *c, const struct pq_table *t, struct cs_error *err)
+enum outcome { CUT_WHOLE, CUT_CHANGED, CUT_LOCKED };
+
+static cs_status cut_once(const char *dsn, const char *role, const json_t *names, struct pq_cut *c,
+			  enum outcome *outcome, bool *no_such_table, struct cs_error *err)
 {
-	struct dynbuf sql;
-	cs_status status;
-
-	dynbuf_init(&sql, HOLD_MOST_BYTES);
-	if (dynbuf_addf(&sql, "SELECT FROM (%s) held LIMIT 0", t->query))
-		status = ask(c->conn, sql.data, NULL, 0, err);
-	else
-		status = cs_fail(err, CS_ERR_NOMEM, "out of memory");
-	dynbuf_free(&sql);
-	return status;
-}
-
-static const char storage_changed[] =
-	"WITH RECURSIVE seen(oid) AS ("
-	" SELECT $1::pg_catalog.regclass::pg_catalog.oid"
-	" UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i, seen WHERE i.inhparent = "
-	"seen.oid),"
-	" held(oid) AS ("
-	" SELECT $1::pg_catalog.regclass::pg_catalog.oid"
-	" UNION SELECT t.relid FROM pg_catalog.pg_partition_tree($1::pg_catalog.regclass) t)"
-	" SELECT EXISTS (SELECT FROM seen FULL JOIN held ON held.oid = seen.oid"
-	" LEFT JOIN pg_catalog.pg_class c ON c.oid = held.oid"
-	" WHERE seen.oid IS NULL OR held.oid IS NULL OR c.relfilenode IS DISTINCT FROM"
-	" coalesce(pg_catalog.pg_relation_filenode(held.oid), 0::pg_catalog.oid))";
-
-static cs_status check_table(struct pq_cut *c, const struct pq_table *t, bool *is_whole,
-			     struct cs_error *err)
-{
-	const char *params[] = {t->relation};
-	PGresult *r = PQexecParams(c->conn, storage_changed, 1, NULL, params, NULL, NULL, 0);
-	cs_status status = CS_OK;
-
-	if (PQresultStatus(r) != PGRES_TUPLES_OK)
-		status = pq_cut_fail(c->conn, "cannot look at a table's storage", err);
-	else if (strcmp(PQgetvalue(r, 0, 0), "f") != 0)
-		*is_whole = false;
-	PQclear(r);
-	return status;
-}
-
-static cs_status hold_tables(struct pq_cut *c, bool *is_whole, struct cs_error *err)
-{
-	cs_status status = CS_OK;
-
-	*is_whole = true;
-	for (size_t i = 0; i < c->table_count && status == CS_OK; i++)
-		status = hold_table(c, &c->tables[i], err);
-	for (size_t i = 0; i < c->table_count && status == CS_OK; i++)
-		status = check_table(c, &c->tables[i], is_whole, err);
-	return status;
-}
-
-static cs_status cut_once(const char *dsn, const char *role, const char *tables, struct pq_cut *c,
-			  bool *is_whole, bool *no_such_table, struct cs_error *err)
-{
+	bool held = false, is_whole = false;
 	cs_status status = cut_and_commit(dsn, role, c, err);
 
 	if (status == CS_OK)
-		status = find_tables(c, tables, no_such_table, err);
+		status = find_tables(c, names, no_such_table, err);
 	if (status == CS_OK)
-		status = hold_tables(c, is_whole, err);
-	if (status == CS_OK && !*is_whole) {
-		free_tables(c);
-		status = ask(c->conn, "ROLLBACK", NULL, 0, err);
+		status = pq_hold(c, &held, err);
+	if (status == CS_OK && held)
+		status = pq_hold_check(c, &is_whole, err);
+	*outcome = !held ? CUT_LOCKED : is_whole ? CUT_WHOLE : CUT_CHANGED;
+	if (status == CS_OK && !is_whole)
+		status = pq_command(c->conn, "ROLLBACK", err);
+	return status;
+}
+
+/* Returns when the tables are free, or have not been for so long; holds nothing meanwhile. */
+static cs_status await_free(struct pq_cut *c, int *patience_ms, struct cs_error *err)
+{
+	bool held = false;
+	cs_status status = CS_OK;
+
+	while (status == CS_OK && !held && *patience_ms > 0) {
+		*patience_ms -= pq_hold_pause();
+		status = pq_hold(c, &held, err); /* no transaction: given back at once */
 	}
 	return status;
 }
 
-cs_status pq_cut_open(const char *dsn, const char *role, const char *tables, struct pq_cut *out,
-		      bool *no_such_table, struct cs_error *err)
+static cs_status cut_until_whole(const char *dsn, const char *role, const json_t *names,
+				 int patience_ms, struct pq_cut *c, bool *no_such_table,
+				 struct cs_error *err)
 {
-	bool is_whole = false;
+	enum outcome outcome = CUT_CHANGED;
+	cs_status status = CS_OK;
+
+	for (int tries = 0; tries < CUT_TRIES_MOST && status == CS_OK; tries++) {
+		status = cut_once(dsn, role, names, c, &outcome, no_such_table, err);
+		if (status != CS_OK || outcome == CUT_WHOLE)
+			return status;
+		if (outcome == CUT_LOCKED && patience_ms <= 0)
+			break;
+		if (outcome == CUT_LOCKED)
+			status = await_free(c, &patience_ms, err);
+		free_tables(c);
+	}
+	if (status == CS_OK && outcome == CUT_LOCKED)
+		return pq_hold_failed(err);
+	if (status == CS_OK)
+		return cs_fail(err, CS_ERR_UPSTREAM,
+			       "tables are emptied or rewritten again and again; try later");
+	return status;
+}
+
+cs_status pq_cut_open(const char *dsn, const char *role, const json_t *names, int patience_ms,
+		      struct pq_cut *out, bool *no_such_table, struct cs_error *err)
+{
 	cs_status status;
 
 	memset(out, 0, sizeof(*out));
 	*no_such_table = false;
 	status = connect_to(dsn, role, READER_SETTINGS, &out->conn, err);
-	for (int i = 0; i < CUT_TRIES_MOST && status == CS_OK && !is_whole; i++)
-		status = cut_once(dsn, role, tables, out, &is_whole, no_such_table, err);
-	if (status == CS_OK && !is_whole)
-		status = cs_fail(err, CS_ERR_UPSTREAM,
-				 "tables are emptied or rewritten again and again; try later");
+	if (status == CS_OK)
+		status = cut_until_whole(dsn, role, names, patience_ms, out, no_such_table, err);
 	if (status != CS_OK)
 		pq_cut_close(out);
 	return status;
 }
 
-cs_status pq_cut_look(const char *dsn, const char *role, const char *tables, struct pq_cut *out,
+cs_status pq_cut_open_list(const struct job_orders *orders, const char *role, struct pq_cut *out,
+			   bool *no_such_table, struct cs_error *err)
+{
+	json_t *names = job_list_names(orders->tables);
+	cs_status status;
+
+	if (!names)
+		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	status = pq_cut_open(orders->dsn, role, names, LOCK_PATIENCE_MS, out, no_such_table, err);
+	json_decref(names);
+	return status;
+}
+
+cs_status pq_cut_look(const char *dsn, const char *role, const json_t *names, struct pq_cut *out,
 		      bool *no_such_table, struct cs_error *err)
 {
 	cs_status status;
@@ -300,7 +303,7 @@ cs_status pq_cut_look(const char *dsn, const char *role, const char *tables, str
 	*no_such_table = false;
 	status = connect_to(dsn, role, READER_SETTINGS, &out->conn, err);
 	if (status == CS_OK)
-		status = find_tables(out, tables, no_such_table, err);
+		status = find_tables(out, names, no_such_table, err);
 	if (status != CS_OK)
 		pq_cut_close(out);
 	return status;

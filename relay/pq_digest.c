@@ -112,8 +112,7 @@ cs_status pq_digest_job(const struct job_orders *orders, bool *no_such_table, st
 {
 	struct pq_cut cut;
 	struct dynbuf line, names;
-	cs_status status =
-		pq_cut_open(orders->dsn, "digest", orders->tables, &cut, no_such_table, err);
+	cs_status status = pq_cut_open_list(orders, "digest", &cut, no_such_table, err);
 
 	if (status != CS_OK)
 		return status;

@@ -14,6 +14,7 @@
 
 #include "dynbuf.h"
 #include "pq_cut.h"
+#include "pq_hold.h"
 #include "pq_jobs.h"
 
 #define TEXT_MOST_BYTES (1024 * 1024)
@@ -22,9 +23,13 @@
 /* What clinic_sync.digest_slices() takes at once. */
 #define SLICES_AT_ONCE 100
 
+/* Devices wait, and ask again soon. */
+#define LOCK_PATIENCE_MS 1000
+
 struct proof {
 	const json_t *slices, *counts, *bounds; /* NULL: none */
 	int slice_rows;
+	int patience_ms; /* left, for tables that are locked */
 	struct pq_cut cut;
 	struct dynbuf columns, after, upto; /* parameters: SQL arrays */
 };
@@ -49,40 +54,42 @@ static cs_status take_spec(struct proof *p, const json_t *spec, struct cs_error 
 	return CS_OK;
 }
 
-static bool add_name(struct dynbuf *list, const json_t *name)
+/* A table of which slices are proved is held until all is said, others only while counted. */
+static bool add_name(json_t *names, const json_t *name, bool to_hold)
 {
-	if (!json_is_string(name))
+	const char *text = json_string_value(name);
+
+	if (!text)
 		return false;
-	dynbuf_adds(list, list->len ? "," : "");
-	return dynbuf_adds(list, json_string_value(name));
+	if (json_is_true(json_object_get(names, text)))
+		return true;
+	return json_object_set_new(names, text, json_boolean(to_hold)) == 0;
 }
 
-/* All tables of the specification as a comma list, each once; NULL: it is not well formed. */
-static char *tables_of(const struct proof *p)
+/* All tables of the specification, for pq_cut_open(); NULL: it is not well formed. */
+static json_t *tables_of(const struct proof *p)
 {
-	struct dynbuf list;
-	char *result = NULL;
-	bool good = true;
+	json_t *names = json_object();
+	bool good = names != NULL;
 	size_t i;
 	json_t *item;
 
-	dynbuf_init(&list, TEXT_MOST_BYTES);
 	json_array_foreach(p->slices, i, item)
 	{
-		good = good && add_name(&list, json_object_get(item, "table"));
+		good = good && add_name(names, json_object_get(item, "table"), true);
 	}
 	json_array_foreach(p->counts, i, item)
 	{
-		good = good && add_name(&list, item);
+		good = good && add_name(names, item, false);
 	}
 	json_array_foreach(p->bounds, i, item)
 	{
-		good = good && add_name(&list, item);
+		good = good && add_name(names, item, false);
 	}
-	if (good && list.len > 0)
-		result = job_list_normalize(list.data);
-	dynbuf_free(&list);
-	return result;
+	if (good && json_object_size(names) > 0)
+		return names;
+	json_decref(names);
+	return NULL;
 }
 
 static const struct pq_table *table_of(const struct proof *p, const json_t *name)
@@ -98,36 +105,19 @@ static void array_begin(struct dynbuf *array)
 	dynbuf_adds(array, "{");
 }
 
-/* text NULL: an SQL NULL. */
-static void array_add(struct dynbuf *array, const char *text)
-{
-	dynbuf_adds(array, array->len > 1 ? "," : "");
-	if (!text) {
-		dynbuf_adds(array, "NULL");
-		return;
-	}
-	dynbuf_adds(array, "\"");
-	for (; *text; text++) {
-		if (*text == '"' || *text == '\\')
-			dynbuf_adds(array, "\\");
-		dynbuf_add(array, text, 1);
-	}
-	dynbuf_adds(array, "\"");
-}
-
 /* A key object, or null for an open end. */
 static bool array_add_key(struct dynbuf *array, const json_t *key)
 {
 	char *text;
 
 	if (!key || json_is_null(key)) {
-		array_add(array, NULL);
+		pq_array_add(array, NULL);
 		return true;
 	}
 	text = json_is_object(key) ? json_dumps(key, JSON_COMPACT) : NULL;
 	if (!text)
 		return false;
-	array_add(array, text);
+	pq_array_add(array, text);
 	free(text);
 	return true;
 }
@@ -150,7 +140,7 @@ void pq_columns_without(struct dynbuf *columns, const struct schema *schema, con
 	array_begin(columns);
 	for (size_t i = 0; i < schema->column_count; i++)
 		if (!is_skipped(skip, schema->columns[i].name))
-			array_add(columns, schema->columns[i].name);
+			pq_array_add(columns, schema->columns[i].name);
 	dynbuf_adds(columns, "}");
 }
 
@@ -225,7 +215,9 @@ static void print_table(const char *kind, const struct pq_table *t)
 	dynbuf_free(&name);
 }
 
-static cs_status count_line(struct proof *p, const struct pq_table *t, struct cs_error *err)
+/* The text of the count in out, "null" if the server does not count so large a table. */
+static cs_status ask_count(struct proof *p, const struct pq_table *t, char *out, size_t size,
+			   struct cs_error *err)
 {
 	const char *params[] = {t->relation};
 	PGresult *r =
@@ -233,14 +225,32 @@ static cs_status count_line(struct proof *p, const struct pq_table *t, struct cs
 			     1, NULL, params, NULL, NULL, 0);
 	cs_status status = CS_OK;
 
-	if (PQresultStatus(r) != PGRES_TUPLES_OK || PQntuples(r) != 1) {
+	if (PQresultStatus(r) != PGRES_TUPLES_OK || PQntuples(r) != 1)
 		status = pq_cut_fail(p->cut.conn, "exact_count()", err);
-	} else {
-		print_table("count", t);
-		printf("\"rows\":%s}\n", PQgetisnull(r, 0, 0) ? "null" : PQgetvalue(r, 0, 0));
-	}
+	else if (!PQgetisnull(r, 0, 0))
+		snprintf(out, size, "%s", PQgetvalue(r, 0, 0));
 	PQclear(r);
 	return status;
+}
+
+/* A table that is locked just now is not counted: the proof goes on without. */
+static cs_status count_line(struct proof *p, const struct pq_table *t, struct cs_error *err)
+{
+	char rows[32] = "null";
+	bool held = true;
+	cs_status status = CS_OK;
+
+	if (!t->to_hold)
+		status = pq_hold_briefly(&p->cut, t, &held, err);
+	if (status == CS_OK && held)
+		status = ask_count(p, t, rows, sizeof(rows), err);
+	if (status == CS_OK && !t->to_hold)
+		status = pq_hold_release(&p->cut, err);
+	if (status != CS_OK)
+		return status;
+	print_table("count", t);
+	printf("\"rows\":%s}\n", rows);
+	return CS_OK;
 }
 
 /* Keys are JSON already; a line that has grown long is ended and another begun. */
@@ -255,7 +265,7 @@ static size_t print_key(const struct pq_table *t, const char *key, size_t line_b
 	return line_bytes;
 }
 
-static cs_status bounds_line(struct proof *p, const struct pq_table *t, struct cs_error *err)
+static cs_status print_bounds(struct proof *p, const struct pq_table *t, struct cs_error *err)
 {
 	char slice_rows[16];
 	const char *params[] = {t->relation, slice_rows};
@@ -284,6 +294,39 @@ static cs_status bounds_line(struct proof *p, const struct pq_table *t, struct c
 	return status;
 }
 
+/* A snapshot of its own for a table, in which it is held; *held false: it is locked. */
+static cs_status hold_alone(struct proof *p, const struct pq_table *t, bool *held,
+			    struct cs_error *err)
+{
+	cs_status status =
+		pq_command(p->cut.conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", err);
+
+	if (status == CS_OK)
+		status = pq_hold_briefly(&p->cut, t, held, err);
+	if (status == CS_OK && !*held)
+		status = pq_command(p->cut.conn, "ROLLBACK", err);
+	return status;
+}
+
+/* Bounds need no batch: each table as it is when it is free. */
+static cs_status bounds_line(struct proof *p, const struct pq_table *t, struct cs_error *err)
+{
+	bool held = false;
+	cs_status status = hold_alone(p, t, &held, err);
+
+	while (status == CS_OK && !held && p->patience_ms > 0) {
+		p->patience_ms -= pq_hold_pause();
+		status = hold_alone(p, t, &held, err);
+	}
+	if (status == CS_OK && !held)
+		status = pq_hold_failed(err);
+	if (status == CS_OK)
+		status = print_bounds(p, t, err);
+	if (status == CS_OK)
+		status = pq_command(p->cut.conn, "COMMIT", err);
+	return status;
+}
+
 /* ---- the job --------------------------------------------------------------------------------- */
 
 static cs_status print_lines(struct proof *p, struct cs_error *err)
@@ -301,6 +344,8 @@ static cs_status print_lines(struct proof *p, struct cs_error *err)
 		if (status == CS_OK)
 			status = count_line(p, table_of(p, item), err);
 	}
+	if (status == CS_OK && p->cut.cursor[0] && json_array_size(p->bounds))
+		status = pq_command(p->cut.conn, "COMMIT", err);
 	json_array_foreach(p->bounds, i, item)
 	{
 		if (status == CS_OK)
@@ -310,14 +355,14 @@ static cs_status print_lines(struct proof *p, struct cs_error *err)
 }
 
 /* A batch is cut only for what must be true at one. */
-static cs_status open_cut(struct proof *p, const char *dsn, const char *tables, bool *no_such_table,
-			  struct cs_error *err)
+static cs_status open_cut(struct proof *p, const char *dsn, const json_t *tables,
+			  bool *no_such_table, struct cs_error *err)
 {
 	cs_status status;
 
 	if (!json_array_size(p->slices) && !json_array_size(p->counts))
 		return pq_cut_look(dsn, "proof", tables, &p->cut, no_such_table, err);
-	status = pq_cut_open(dsn, "proof", tables, &p->cut, no_such_table, err);
+	status = pq_cut_open(dsn, "proof", tables, p->patience_ms, &p->cut, no_such_table, err);
 	if (status == CS_OK) {
 		/* at once: devices wait until the feed has come to it */
 		printf("{\"cursor\":\"%s\"}\n", p->cut.cursor);
@@ -328,8 +373,8 @@ static cs_status open_cut(struct proof *p, const char *dsn, const char *tables, 
 
 cs_status pq_proof_job(const struct job_orders *orders, bool *no_such_table, struct cs_error *err)
 {
-	struct proof p = {0};
-	char *tables = NULL;
+	struct proof p = {.patience_ms = LOCK_PATIENCE_MS};
+	json_t *tables = NULL;
 	cs_status status = take_spec(&p, orders->spec, err);
 
 	if (status == CS_OK) {
@@ -338,7 +383,7 @@ cs_status pq_proof_job(const struct job_orders *orders, bool *no_such_table, str
 	}
 	if (status == CS_OK)
 		status = open_cut(&p, orders->dsn, tables, no_such_table, err);
-	free(tables);
+	json_decref(tables);
 	if (status != CS_OK)
 		return status;
 	dynbuf_init(&p.columns, TEXT_MOST_BYTES);

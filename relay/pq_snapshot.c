@@ -133,8 +133,7 @@ cs_status pq_snapshot_job(const struct job_orders *orders, uint64_t *bytes, bool
 {
 	struct pq_cut cut;
 	char part[4096];
-	cs_status status =
-		pq_cut_open(orders->dsn, "snapshot", orders->tables, &cut, no_such_table, err);
+	cs_status status = pq_cut_open_list(orders, "snapshot", &cut, no_such_table, err);
 
 	if (status != CS_OK)
 		return status;

@@ -11,6 +11,7 @@ use IPC::Open2;
 use JSON::PP;
 use Test::More;
 use ClinicTest qw(@TABLES);
+use ClinicTest::Gate;
 
 my $clinic = ClinicTest->new(patients => 300);
 my $dbh = $clinic->dbh;
@@ -96,6 +97,46 @@ for (1 .. 30) {
 is($torn, 0, '30 proofs beside a writer: each of one moment, whole transactions');
 cmp_ok($moved, '>', 5, 'of different moments');
 $writer->stop;
+
+# Beside locks: a table that is only counted is let go again, and left out while it is locked.
+sub locks {
+	return $dbh->selectcol_arrayref(q(SELECT DISTINCT l.relation::regclass::text FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+		WHERE a.application_name LIKE '%/proof' AND l.relation IN ('patients'::regclass, 'users'::regclass, 'payments'::regclass) ORDER BY 1));
+}
+my $gate = ClinicTest::Gate->start(cluster => $clinic->cluster, dir => $clinic->{dir}, pattern => qr/hold_tables.*payments/s);
+my $plain_dsn = $dsn;
+$dsn = $clinic->cluster->dsn(user => 'clinic_relay', $gate->address);
+my $at_gate = ClinicTest::Process->start('job', log => "$clinic->{dir}/job.log", code => sub {
+	my @said = job({slices => [{table => 'patients'}], counts => ['users', 'payments']});
+	die "it failed\n" if !$said[-1]{done};
+});
+$gate->wait_shut;
+is_deeply(locks(), ['patients'], 'held: what is proved; no more what was counted');
+$gate->open;
+is($at_gate->wait_exit, 0, 'and on');
+$dsn = $plain_dsn;
+my $migration = $clinic->cluster->connect;
+$migration->do('BEGIN');
+$migration->do('LOCK TABLE users IN ACCESS EXCLUSIVE MODE');
+@lines = job({slices => [{table => 'patients'}], counts => ['users', 'patients']});
+is_deeply([@lines[2 .. 4]], [{count => 'users', rows => undef}, {count => 'patients', rows => $lines[1]{rows}}, {done => JSON::PP::true}],
+	'a locked table is not counted');
+is(error_of($_), 'a table is locked; try later', 'nor proved or divided')
+	for {slices => [{table => 'users'}, {table => 'patients'}]}, {bounds => ['users'], slice_rows => 10};
+$migration->do('ROLLBACK');
+
+# REINDEX leaves a table readable, but not its index: nobody may wait for that while he holds a table.
+$migration->do('BEGIN');
+$migration->do('REINDEX INDEX users_pkey');
+is(error_of({slices => [{table => 'users'}]}), 'a table is locked; try later', 'nor one of which an index is locked');
+$migration->do('ROLLBACK');
+
+# More tables than a list of names once had.
+$dbh->do("CREATE TABLE extra_$_ (id int PRIMARY KEY)"), $dbh->do("SELECT clinic_sync.publish('extra_$_')") for 1 .. 300;
+@lines = job({slices => [{table => 'extra_1'}], counts => [map { "extra_$_" } 1 .. 300]});
+is(scalar(@lines), 303, 'a proof with 300 tables') or diag(explain(\@lines));
+@lines = job({slices => [map { {table => "extra_$_"} } 1 .. 300]});
+is(scalar(@lines), 302, 'and one of 300');
 
 # What is wrong.
 is(error_of({slices => [{table => 'nobody'}]}), 'no such table is published', 'an unknown table');

@@ -213,9 +213,9 @@ $locker->do('LOCK TABLE patients IN ACCESS EXCLUSIVE MODE');
 ask($one, scope => 'tables', tables => ['patients']);
 ok($one->wait_message('digest_begin'), 'a proof begins that cannot end');
 my $job;
-wait_for('the job to wait', sub {
+wait_for('the job to come to the table', sub {
 	($job) = $dbh->selectrow_array(q(SELECT pid FROM pg_stat_activity
-		WHERE wait_event_type = 'Lock' AND usename = 'clinic_relay'));
+		WHERE application_name LIKE '%/proof' AND query ~ 'hold_tables|^ROLLBACK'));
 });
 $dbh->do('SELECT pg_terminate_backend(?)', undef, $job);
 $digest = $one->wait_message('digest');

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "common/dynbuf.h"
 #include "relay/copy_text.h"
 #include "relay/job_orders.h"
 
@@ -71,6 +72,7 @@ static void broken_rows(void **state)
 static void lists_of_tables(void **state)
 {
 	char *list = job_list_normalize("payments,bills,payments");
+	json_t *names;
 
 	(void)state;
 	assert_string_equal(list, "bills,payments");
@@ -78,13 +80,41 @@ static void lists_of_tables(void **state)
 	list = job_list_normalize(NULL);
 	assert_string_equal(list, "");
 	free(list);
-	assert_true(job_list_has("", "any"));
-	assert_true(job_list_has("bills,payments", "payments"));
-	assert_true(job_list_has("bills,payments", "bills"));
-	assert_false(job_list_has("bills,payments", "pay"));
-	assert_false(job_list_has("bills,payments", "bills,payments2"));
-	assert_int_equal(job_list_length(""), 0);
-	assert_int_equal(job_list_length("a,b,c"), 3);
+	names = job_list_names("bills,payments");
+	assert_int_equal(json_object_size(names), 2);
+	assert_true(json_is_true(json_object_get(names, "bills")));
+	assert_true(json_is_true(json_object_get(names, "payments")));
+	json_decref(names);
+	names = job_list_names("");
+	assert_int_equal(json_object_size(names), 0);
+	json_decref(names);
+	names = job_list_names(NULL);
+	assert_int_equal(json_object_size(names), 0);
+	json_decref(names);
+}
+
+/* As many as a device may name. */
+static void long_lists(void **state)
+{
+	struct dynbuf list;
+	char *normal;
+	json_t *names;
+
+	(void)state;
+	dynbuf_init(&list, SIZE_MAX);
+	for (int i = 0; i < 1000; i++)
+		dynbuf_addf(&list, "%sa_table_with_a_name_as_long_as_postgresql_allows_a_name_%07d",
+			    i ? "," : "", i);
+	normal = job_list_normalize(list.data);
+	assert_non_null(normal);
+	assert_string_equal(normal, list.data);
+	names = job_list_names(normal);
+	assert_int_equal(json_object_size(names), 1000);
+	json_decref(names);
+	free(normal);
+	dynbuf_adds(&list, ",one_more");
+	assert_null(job_list_normalize(list.data));
+	dynbuf_free(&list);
 }
 
 static void orders_are_one_json_object(void **state)
@@ -108,11 +138,9 @@ static void orders_are_one_json_object(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(plain_fields),
-		cmocka_unit_test(nulls_and_escapes),
-		cmocka_unit_test(broken_rows),
-		cmocka_unit_test(lists_of_tables),
-		cmocka_unit_test(orders_are_one_json_object),
+		cmocka_unit_test(plain_fields), cmocka_unit_test(nulls_and_escapes),
+		cmocka_unit_test(broken_rows),  cmocka_unit_test(lists_of_tables),
+		cmocka_unit_test(long_lists),   cmocka_unit_test(orders_are_one_json_object),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
