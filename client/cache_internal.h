@@ -325,6 +325,10 @@ uint32_t write_held_ms(const struct clinic_cache *c);
  * for it is not over, wait a moment, empty err and say true: try again.
  */
 bool write_try_again(struct clinic_cache *c, struct cs_error *err);
+/* Has anybody else committed since we last looked?  Then the file remembers it. */
+cs_status write_look_for_others(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
+/* What moved the file since then was ourselves, outside of a write transaction. */
+cs_status write_was_ours(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
 /* The busy handler of c->db; none, for what is not worth waiting for. */
 void write_watch(struct clinic_cache *c);
 void write_do_not_wait(struct clinic_cache *c);

@@ -145,6 +145,23 @@ static cs_status remember(struct clinic_cache *c, const char *reason, struct cs_
 	return st;
 }
 
+/* Now or not at all: nobody waits for whoever has the file open. */
+static cs_status change_mode(struct clinic_cache *c, bool wal, struct cs_error *err)
+{
+	char mode[16];
+	/* the file's data_version moves with its mode, and would hide who moved it before */
+	cs_status st = write_look_for_others(c, err);
+
+	if (st != CS_OK)
+		return st;
+	write_do_not_wait(c);
+	st = ask_mode(c,
+		      wal ? "PRAGMA main.journal_mode = WAL" : "PRAGMA main.journal_mode = DELETE",
+		      mode, sizeof(mode), err);
+	write_watch(c);
+	return st == CS_OK ? write_was_ours(c, err) : st;
+}
+
 cs_status journal_apply(struct clinic_cache *c, struct cs_error *err)
 {
 	struct journal_facts facts;
@@ -163,15 +180,8 @@ cs_status journal_apply(struct clinic_cache *c, struct cs_error *err)
 	journal_choose(&facts, &choice);
 	st = ask_mode(c, "PRAGMA main.journal_mode", mode, sizeof(mode), err);
 	is_wal = strcmp(mode, "wal") == 0;
-	if (st == CS_OK && is_wal != choice.wal) {
-		/* now or not at all */
-		write_do_not_wait(c);
-		st = ask_mode(c,
-			      choice.wal ? "PRAGMA main.journal_mode = WAL"
-					 : "PRAGMA main.journal_mode = DELETE",
-			      mode, sizeof(mode), err);
-		write_watch(c);
-	}
+	if (st == CS_OK && is_wal != choice.wal)
+		st = change_mode(c, choice.wal, err);
 	/* what came of it: whoever has the file open is in the way */
 	if (st == CS_OK)
 		st = ask_mode(c, "PRAGMA main.journal_mode", mode, sizeof(mode), err);

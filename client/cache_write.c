@@ -128,8 +128,7 @@ static cs_status note_foreign(struct clinic_cache *c, struct cs_error *err)
 	return st;
 }
 
-/* Has anybody else committed since we did? */
-static cs_status look_for_others(struct clinic_cache *c, struct cs_error *err)
+cs_status write_look_for_others(struct clinic_cache *c, struct cs_error *err)
 {
 	int64_t version;
 	cs_status st;
@@ -142,6 +141,11 @@ static cs_status look_for_others(struct clinic_cache *c, struct cs_error *err)
 		st = note_foreign(c, err);
 	c->use.data_version = version;
 	return st;
+}
+
+cs_status write_was_ours(struct clinic_cache *c, struct cs_error *err)
+{
+	return store_integer(c->db, "PRAGMA main.data_version", &c->use.data_version, err);
 }
 
 /*
@@ -179,7 +183,7 @@ static cs_status begin_once(struct clinic_cache *c, write_kind kind, struct cs_e
 	use->kind = kind;
 	use->writing = true;
 	use->since_us = clock_monotonic_us();
-	st = look_for_others(c, err);
+	st = write_look_for_others(c, err);
 	if (st != CS_OK)
 		write_rollback(c);
 	return st;
@@ -296,7 +300,7 @@ cs_status write_open(struct clinic_cache *c, struct cs_error *err)
 	use->schema_version = -1;
 	use->journal_due = true;
 	write_watch(c);
-	st = store_integer(c->db, "PRAGMA main.data_version", &use->data_version, err);
+	st = write_was_ours(c, err);
 	if (st != CS_OK || !store_table_exists(c->db, "main", "clinic_sync_meta"))
 		return st;
 	st = read_number(c, "longest_lock_ms", 0, &use->longest_lock_ms, err);

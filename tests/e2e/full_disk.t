@@ -65,7 +65,7 @@ $clinic->wait_level($device);
 $device->stop;
 
 commit_rows(5), $clinic->cut_batch for 1 .. 400;
-runs_out($device, qr/cannot commit a frame: \w/, 'small frames');
+runs_out($device, qr/cannot commit a transaction: \w/, 'small frames');
 is_whole($device, 5, 'small frames');
 make_room($device, 'small frames');
 $device->stop;
