@@ -21,22 +21,11 @@
 
 /* ---- which tables ------------------------------------------------------------------------- */
 
-cs_status adopt_list(struct clinic_cache *c, char ***names, size_t *count, struct cs_error *err)
+static cs_status list(struct clinic_cache *c, const char *sql, char ***names, size_t *count,
+		      struct cs_error *err)
 {
-	bool synced = store_table_exists(c->db, "main", "clinic_sync_table");
 	sqlite3_stmt *stmt;
-	cs_status st = store_prepare(
-		c->db,
-		synced ? "SELECT json_group_array(name) FROM (SELECT t.name"
-			 " FROM snapshot.clinic_sync_table AS t JOIN main.sqlite_schema AS s"
-			 " ON s.type IN ('table', 'view') AND s.name = t.name COLLATE NOCASE"
-			 " WHERE t.name NOT IN (SELECT name FROM main.clinic_sync_table)"
-			 " ORDER BY t.name)"
-		       : "SELECT json_group_array(name) FROM (SELECT t.name"
-			 " FROM snapshot.clinic_sync_table AS t JOIN main.sqlite_schema AS s"
-			 " ON s.type IN ('table', 'view') AND s.name = t.name COLLATE NOCASE"
-			 " ORDER BY t.name)",
-		&stmt, err);
+	cs_status st = store_prepare(c->db, sql, &stmt, err);
 
 	*names = NULL;
 	*count = 0;
@@ -48,6 +37,29 @@ cs_status adopt_list(struct clinic_cache *c, char ***names, size_t *count, struc
 		st = store_fail(c->db, "read the tables", err);
 	sqlite3_finalize(stmt);
 	return st;
+}
+
+#define IN_BOTH                                                                                    \
+	"SELECT json_group_array(name) FROM (SELECT t.name"                                        \
+	" FROM snapshot.clinic_sync_table AS t JOIN main.sqlite_schema AS s"                       \
+	" ON s.type IN ('table', 'view') AND s.name = t.name COLLATE NOCASE"
+
+cs_status adopt_list_both(struct clinic_cache *c, char ***names, size_t *count,
+			  struct cs_error *err)
+{
+	return list(c, IN_BOTH " AND s.type = 'table' ORDER BY t.name)", names, count, err);
+}
+
+cs_status adopt_list(struct clinic_cache *c, char ***names, size_t *count, struct cs_error *err)
+{
+	bool synced = store_table_exists(c->db, "main", "clinic_sync_table");
+
+	return list(c,
+		    synced ? IN_BOTH
+			    " WHERE t.name NOT IN (SELECT name FROM main.clinic_sync_table)"
+			    " ORDER BY t.name)"
+			   : IN_BOTH " ORDER BY t.name)",
+		    names, count, err);
 }
 
 cs_status adopt_schema(struct clinic_cache *c, const char *table, struct schema **out,
@@ -68,101 +80,6 @@ cs_status adopt_schema(struct clinic_cache *c, const char *table, struct schema 
 	else
 		st = store_fail(c->db, "read the snapshot", err);
 	sqlite3_finalize(stmt);
-	return st;
-}
-
-/* ---- can its rows go in? ------------------------------------------------------------------ */
-
-static cs_status key_json(const struct schema *s, struct dynbuf *out, struct cs_error *err)
-{
-	for (size_t i = 0; i < s->key_count; i++) {
-		const char *name = s->columns[s->key[i]].name;
-
-		dynbuf_adds(out, i ? "," : "[");
-		dynbuf_add_json(out, name, strlen(name));
-	}
-	return dynbuf_adds(out, "]") ? CS_OK : cs_fail(err, CS_ERR_NOMEM, "out of memory");
-}
-
-/* One integer out of sql with the table as ?1, the key's names as ?2, their number as ?3. */
-static cs_status ask(sqlite3 *db, const char *sql, const struct schema *s, const char *key,
-		     int64_t *out, struct cs_error *err)
-{
-	sqlite3_stmt *stmt;
-	cs_status st = store_prepare(db, sql, &stmt, err);
-
-	*out = 0;
-	if (st != CS_OK)
-		return st;
-	sqlite3_bind_text(stmt, 1, s->table, -1, SQLITE_STATIC);
-	if (sqlite3_bind_parameter_count(stmt) > 1) {
-		sqlite3_bind_text(stmt, 2, key, -1, SQLITE_STATIC);
-		sqlite3_bind_int64(stmt, 3, (sqlite3_int64)s->key_count);
-	}
-	if (sqlite3_step(stmt) == SQLITE_ROW)
-		*out = sqlite3_column_int64(stmt, 0);
-	else
-		st = store_fail(db, "read a table's columns", err);
-	sqlite3_finalize(stmt);
-	return st;
-}
-
-#define KEY_NAMES "(SELECT value FROM json_each(?2))"
-
-static cs_status check_with_key(sqlite3 *db, const struct schema *s, const char *key,
-				struct cs_error *err)
-{
-	int64_t plain;
-	int64_t columns;
-	int64_t unique = 0;
-	cs_status st = ask(db,
-			   "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table'"
-			   " AND name = ?1 COLLATE NOCASE AND sql NOT LIKE 'CREATE VIRTUAL%'",
-			   s, NULL, &plain, err);
-
-	if (st == CS_OK && !plain)
-		return cs_fail(err, CS_ERR_CONFIG,
-			       "%s is no plain table in the file, so rows of the server's table of "
-			       "that name cannot be kept in it",
-			       s->table);
-	if (st == CS_OK)
-		st = ask(db,
-			 "SELECT count(*) = ?3 FROM pragma_table_info(?1, 'main')"
-			 " WHERE name COLLATE NOCASE IN " KEY_NAMES,
-			 s, key, &columns, err);
-	if (st == CS_OK && !columns)
-		return cs_fail(err, CS_ERR_CONFIG,
-			       "table %s of the file lacks a column of the server's key %s",
-			       s->table, key);
-	if (st == CS_OK)
-		st = ask(db,
-			 "SELECT (SELECT count(*) = ?3 AND min(name COLLATE NOCASE IN " KEY_NAMES
-			 ")"
-			 "  FROM pragma_table_info(?1, 'main') WHERE pk > 0)"
-			 " OR EXISTS (SELECT 1 FROM pragma_index_list(?1, 'main') AS l"
-			 "  WHERE l.\"unique\" AND NOT l.partial AND"
-			 "  (SELECT count(*) = ?3 AND min(ifnull(name, '') COLLATE NOCASE "
-			 "IN " KEY_NAMES ")"
-			 "   FROM pragma_index_info(l.name, 'main')))",
-			 s, key, &unique, err);
-	if (st == CS_OK && !unique)
-		return cs_fail(err, CS_ERR_CONFIG,
-			       "table %s of the file may hold several rows of one key: the "
-			       "server's key %s is neither its primary key nor unique",
-			       s->table, key);
-	return st;
-}
-
-cs_status adopt_check(sqlite3 *db, const struct schema *s, struct cs_error *err)
-{
-	struct dynbuf key;
-	cs_status st;
-
-	dynbuf_init(&key, CACHE_SQL_BYTES_MOST);
-	st = key_json(s, &key, err);
-	if (st == CS_OK)
-		st = check_with_key(db, s, key.data, err);
-	dynbuf_free(&key);
 	return st;
 }
 
@@ -277,6 +194,31 @@ cs_status adopt_backup(struct clinic_cache *c, char **name, struct cs_error *err
 	adopt_remove_part(c);
 	free(part);
 	return st;
+}
+
+/* A COMMIT that failed may have been one all the same: true if that cannot be ruled out. */
+static bool is_named(struct clinic_cache *c, const char *name)
+{
+	char *sql = sqlite3_mprintf("SELECT count(*) FROM main.clinic_sync_meta"
+				    " WHERE key = 'backup' AND value = %Q",
+				    name);
+	int64_t found = 0;
+	cs_status st = store_integer(
+		c->db, "SELECT count(*) FROM main.sqlite_schema WHERE name = 'clinic_sync_meta'",
+		&found, NULL);
+
+	if (st == CS_OK && found)
+		st = sql ? store_integer(c->db, sql, &found, NULL) : CS_ERR_NOMEM;
+	sqlite3_free(sql);
+	return st != CS_OK || found;
+}
+
+void adopt_drop_backup(struct clinic_cache *c, const char *name)
+{
+	if (is_named(c, name))
+		return;
+	platform_remove(name);
+	(void)!platform_sync_directory_of(c->path);
 }
 
 /* ---- orphans ------------------------------------------------------------------------------ */

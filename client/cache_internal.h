@@ -398,21 +398,31 @@ void difference_free(struct clinic_cache_difference *d);
 /* Names of tables that the file has, the snapshot brings, and that never were synced. */
 cs_status adopt_list(struct clinic_cache *c, char ***names, size_t *count,
 		     struct cs_error *err) CS_CHECKED;
+/* The same of all tables that both have. */
+cs_status adopt_list_both(struct clinic_cache *c, char ***names, size_t *count,
+			  struct cs_error *err) CS_CHECKED;
 /* The snapshot's schema of a table; owned by the caller. */
 cs_status adopt_schema(struct clinic_cache *c, const char *table, struct schema **out,
 		       struct cs_error *err) CS_CHECKED;
 /* ` FROM main.t AS m WHERE NOT EXISTS …`: rows whose key the snapshot does not have. */
 void adopt_add_only_here(struct dynbuf *b, const struct schema *s);
-/* Can rows of this schema go into the file's own table of that name? Says why not. */
-cs_status adopt_check(sqlite3 *db, const struct schema *s, struct cs_error *err) CS_CHECKED;
 /* With the write lock held and nothing written: a durable copy of the file; its name is the
  * caller's. */
 cs_status adopt_backup(struct clinic_cache *c, char **name, struct cs_error *err) CS_CHECKED;
+/* The transaction came to nothing: so did the copy, unless the file names it. */
+void adopt_drop_backup(struct clinic_cache *c, const char *name);
 /* Half a copy that a killed process left. */
 void adopt_remove_part(struct clinic_cache *c);
 /* In the transaction: keep the rows that the snapshot does not have. */
 cs_status adopt_keep_orphans(struct clinic_cache *c, const struct schema *s,
 			     struct cs_error *err) CS_CHECKED;
+
+/* ---- what no second try mends: cache_fit.c ------------------------------------------------ */
+
+/* Can rows of this schema go into the file's own table of that name? CS_ERR_CONFIG: why not. */
+cs_status adopt_check(sqlite3 *db, const struct schema *s, struct cs_error *err) CS_CHECKED;
+/* With the snapshot attached: can the file's tables of its names be written to? */
+cs_status fit_check_tables(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
 
 /* ---- a table of ours, made anew: cache_rebuild.c ------------------------------------------ */
 

@@ -376,6 +376,8 @@ static cs_status look_first(struct merge *m)
 	cs_status st = store_exec(m->db, "BEGIN", m->err);
 
 	if (st == CS_OK)
+		st = fit_check_tables(c, m->err);
+	if (st == CS_OK)
 		st = difference_find(c, &c->difference, m->err);
 	store_rollback(m->db);
 	if (st != CS_OK || c->difference.table_count == 0 || c->adopt_server)
@@ -401,6 +403,8 @@ static cs_status merge_once(struct merge *m)
 	st = merge_all(m);
 	if (st != CS_OK)
 		m->c->use.schema_version = known;
+	if (st != CS_OK && m->backup)
+		adopt_drop_backup(m->c, m->backup);
 	names_free(m->adopted, m->adopted_count);
 	m->adopted = NULL;
 	m->adopted_count = 0;

@@ -182,6 +182,83 @@ static void asks_for_a_table_that_comes_later(void **state)
 	assert_string_equal(file_cursor(f), C1);
 }
 
+/* An app that reads all the time: nothing is left of what came to nothing. */
+static void leaves_no_copy_of_a_failure(void **state)
+{
+	struct fixture *f = *state;
+	sqlite3 *app;
+	char name[200];
+
+	exec_sql(f->path, APP_FILE);
+	assert_int_equal(sqlite3_open(f->path, &app), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(app, "BEGIN; SELECT * FROM people", NULL, NULL, NULL),
+			 SQLITE_OK);
+	adopt_options(f, "server");
+	ask_for_snapshot(f);
+	assert_int_not_equal(clinic_cache_snapshot_fetched(f->cache, f->now), CLINIC_CACHE_OK);
+	assert_false(clinic_cache_is_stopped(f->cache));
+	assert_int_equal(copies(f, name, sizeof(name)), 0);
+	assert_int_equal(sqlite3_close(app), SQLITE_OK);
+	f->now += 120000;
+	fetch(f, C1, NULL);
+	assert_int_equal(clinic_cache_snapshot_fetched(f->cache, f->now), CLINIC_CACHE_OK);
+	assert_string_equal(query(f->path, SYNCED), SYNCED_ROWS);
+	assert_int_equal(copies(f, name, sizeof(name)), 1);
+}
+
+static void is_one(sqlite3_context *call, int count, sqlite3_value **values)
+{
+	(void)count;
+	(void)values;
+	sqlite3_result_int(call, 1);
+}
+
+static int compare_backwards(void *context, int a_len, const void *a, int b_len, const void *b)
+{
+	int order = memcmp(b, a, (size_t)(a_len < b_len ? a_len : b_len));
+
+	(void)context;
+	return order ? order : b_len - a_len;
+}
+
+/* What only the app's program has: each try would end in the same way. */
+static void stops_at_what_only_the_app_has(void **state)
+{
+	static const char *const parts[][2] = {
+		{"CREATE INDEX own ON people(own) WHERE is_one(login)", "is_one"},
+		{"CREATE INDEX own ON people(login COLLATE backwards)", "backwards"},
+		{"CREATE INDEX own ON people(seen, is_one(own))", "is_one"},
+	};
+	struct fixture *f = *state;
+	struct clinic_cache_todo todo;
+	char command[200];
+	char name[200];
+	sqlite3 *app;
+
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		snprintf(command, sizeof(command), "rm -rf '%s'/*", f->dir);
+		assert_int_equal(system(command), 0);
+		assert_int_equal(sqlite3_open(f->path, &app), SQLITE_OK);
+		assert_int_equal(sqlite3_create_function(app, "is_one", 1,
+							 SQLITE_UTF8 | SQLITE_DETERMINISTIC, NULL,
+							 is_one, NULL, NULL),
+				 SQLITE_OK);
+		assert_int_equal(sqlite3_create_collation(app, "backwards", SQLITE_UTF8, NULL,
+							  compare_backwards),
+				 SQLITE_OK);
+		assert_int_equal(sqlite3_exec(app, APP_FILE, NULL, NULL, NULL), SQLITE_OK);
+		assert_int_equal(sqlite3_exec(app, parts[i][0], NULL, NULL, NULL), SQLITE_OK);
+		sqlite3_close(app);
+		adopt_options(f, "server");
+		ask_for_snapshot(f);
+		assert_int_equal(clinic_cache_snapshot_fetched(f->cache, f->now),
+				 CLINIC_CACHE_ERR_USAGE);
+		assert_non_null(strstr(clinic_cache_last_error(f->cache)->text, parts[i][1]));
+		assert_int_equal(next(f, &todo), CLINIC_CACHE_STOP);
+		assert_int_equal(copies(f, name, sizeof(name)), 0);
+	}
+}
+
 /*
  * In a process of its own, killed at the nth thing that SQLite does to a file
  * (0: not at all). Returns how many there were; 0: it was killed.
@@ -298,6 +375,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(compares_before_it_touches, setup_empty, teardown),
 		cmocka_unit_test_setup_teardown(takes_over_when_told, setup_empty, teardown),
+		cmocka_unit_test_setup_teardown(leaves_no_copy_of_a_failure, setup_empty, teardown),
+		cmocka_unit_test_setup_teardown(stops_at_what_only_the_app_has, setup_empty,
+						teardown),
 		cmocka_unit_test_setup_teardown(survives_being_killed, setup_empty, teardown),
 		cmocka_unit_test_setup_teardown(asks_for_a_table_that_comes_later, setup_ready,
 						teardown),
