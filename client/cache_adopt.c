@@ -62,8 +62,8 @@ cs_status adopt_list(struct clinic_cache *c, char ***names, size_t *count, struc
 		    names, count, err);
 }
 
-cs_status adopt_schema(struct clinic_cache *c, const char *table, struct schema **out,
-		       struct cs_error *err)
+static cs_status read_schema(struct clinic_cache *c, const char *table, struct schema **out,
+			     struct cs_error *err)
 {
 	sqlite3_stmt *stmt;
 	cs_status st = store_prepare(
@@ -81,6 +81,22 @@ cs_status adopt_schema(struct clinic_cache *c, const char *table, struct schema 
 		st = store_fail(c->db, "read the snapshot", err);
 	sqlite3_finalize(stmt);
 	return st;
+}
+
+cs_status adopt_table(struct clinic_cache *c, const char *table, struct cached_table **out,
+		      struct cs_error *err)
+{
+	struct cached_table *t = calloc(1, sizeof(*t));
+	cs_status st;
+
+	*out = t;
+	if (!t)
+		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	t->adopted = true;
+	st = read_schema(c, table, &t->schema, err);
+	if (st == CS_OK)
+		st = adopt_check(c->db, t->schema, err);
+	return st == CS_OK ? table_read_local(c->db, t, err) : st;
 }
 
 /* ---- the copy ----------------------------------------------------------------------------- */
@@ -311,11 +327,11 @@ static cs_status keep_row(const struct schema *s, sqlite3_stmt *row, sqlite3_stm
 	dynbuf_reset(data);
 	for (int i = 0; i < sqlite3_column_count(row); i++) {
 		const char *name = sqlite3_column_name(row, i);
-		int at = schema_find(s, name);
+		int at = table_find_delivered(s, name);
 
 		add_member(data, name, row, i);
 		if (at >= 0 && s->columns[at].key_position >= 0)
-			add_member(key, name, row, i);
+			add_member(key, s->columns[at].name, row, i);
 	}
 	dynbuf_adds(key, "}");
 	dynbuf_adds(data, "}");
@@ -350,7 +366,8 @@ static cs_status keep_rows(struct clinic_cache *c, const struct schema *s, sqlit
 	return st;
 }
 
-cs_status adopt_keep_orphans(struct clinic_cache *c, const struct schema *s, struct cs_error *err)
+cs_status adopt_keep_orphans(struct clinic_cache *c, const struct cached_table *t,
+			     struct cs_error *err)
 {
 	sqlite3_stmt *rows = NULL;
 	sqlite3_stmt *insert = NULL;
@@ -358,7 +375,7 @@ cs_status adopt_keep_orphans(struct clinic_cache *c, const struct schema *s, str
 
 	dynbuf_reset(&c->sql);
 	dynbuf_adds(&c->sql, "SELECT m.*");
-	adopt_add_only_here(&c->sql, s);
+	adopt_add_only_here(&c->sql, t);
 	if (st == CS_OK && c->sql.failed)
 		st = cs_fail(err, CS_ERR_NOMEM, "out of memory");
 	if (st == CS_OK)
@@ -369,7 +386,7 @@ cs_status adopt_keep_orphans(struct clinic_cache *c, const struct schema *s, str
 				   " VALUES(?1, ?2, ?3, ?4)",
 				   &insert, err);
 	if (st == CS_OK)
-		st = keep_rows(c, s, rows, insert, err);
+		st = keep_rows(c, t->schema, rows, insert, err);
 	sqlite3_finalize(rows);
 	sqlite3_finalize(insert);
 	return st;

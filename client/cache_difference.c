@@ -15,6 +15,7 @@
 /* ---- one value and the other -------------------------------------------------------------- */
 
 struct comparing {
+	const struct cached_table *t;
 	const struct schema *schema;
 	size_t *columns; /* positions in the schema, in the order of the query */
 	size_t count;
@@ -80,59 +81,87 @@ static bool row_is_same(struct comparing *cmp, sqlite3_stmt *stmt)
 
 /* ---- one table ---------------------------------------------------------------------------- */
 
-static void add_on_key(struct dynbuf *b, const struct schema *s)
+/* What of a text key a column keeps as it is; see convert() in cache_bind.c. */
+static const char *text_key(column_affinity affinity)
 {
-	for (size_t i = 0; i < s->key_count; i++) {
-		const char *name = s->columns[s->key[i]].name;
+	if (affinity == AFFINITY_NUMERIC)
+		return "CASE typeof(%s) WHEN 'text' THEN %s WHEN 'integer' THEN CASE WHEN %s"
+		       " BETWEEN -999999999999999999 AND 999999999999999999"
+		       " THEN CAST(%s AS TEXT) END END";
+	return affinity == AFFINITY_TEXT ? "%s COLLATE BINARY"
+					 : "CASE typeof(%s) WHEN 'text' THEN %s END";
+}
 
+static const char *number_key(value_class class, column_affinity affinity)
+{
+	bool whole = class != CLASS_FLOAT && class != CLASS_DECIMAL;
+
+	if (affinity == AFFINITY_TEXT)
+		return whole ? "CASE WHEN CAST(CAST(%s AS INTEGER) AS TEXT) = %s COLLATE BINARY"
+			       " THEN CAST(%s AS INTEGER) END"
+			     : "CASE WHEN CAST(CAST(%s AS REAL) AS TEXT) = %s COLLATE BINARY"
+			       " THEN CAST(%s AS REAL) END";
+	if (affinity == AFFINITY_NONE)
+		return "CASE WHEN typeof(%s) IN ('integer', 'real') THEN %s END";
+	/* whole numbers that a REAL column holds exactly */
+	return whole && affinity == AFFINITY_REAL
+		       ? "CASE WHEN %s BETWEEN -9007199254740992 AND 9007199254740992 THEN %s END"
+		       : "%s";
+}
+
+/*
+ * A key column of the file as the server has it.  NULL where it can be no key
+ * of the server's: SQLite would find 917 in a column of numbers to be '0917',
+ * which is another row, and that row's is not this one's place.
+ */
+static void add_key_value(struct dynbuf *b, const struct cached_table *t, size_t at)
+{
+	const struct schema_column *column = &t->schema->columns[at];
+	column_affinity affinity = t->local[at].affinity;
+	const char *form = "%s";
+
+	if (column->class == CLASS_TEXT)
+		form = text_key(affinity);
+	else if (column->class != CLASS_BLOB)
+		form = number_key(column->class, affinity);
+	for (const char *next; (next = strstr(form, "%s")) != NULL; form = next + 2) {
+		dynbuf_add(b, form, (size_t)(next - form));
+		dynbuf_adds(b, "m.");
+		schema_add_identifier(b, column->name);
+	}
+	dynbuf_adds(b, form);
+}
+
+static void add_on_key(struct dynbuf *b, const struct cached_table *t)
+{
+	const struct schema *s = t->schema;
+
+	for (size_t i = 0; i < s->key_count; i++) {
 		dynbuf_adds(b, i ? " AND s." : "s.");
-		schema_add_identifier(b, name);
-		dynbuf_adds(b, " = m.");
-		schema_add_identifier(b, name);
-		dynbuf_adds(b, " COLLATE BINARY");
+		schema_add_identifier(b, s->columns[s->key[i]].name);
+		dynbuf_adds(b, " = ");
+		add_key_value(b, t, s->key[i]);
 	}
 }
 
-void adopt_add_only_here(struct dynbuf *b, const struct schema *s)
+void adopt_add_only_here(struct dynbuf *b, const struct cached_table *t)
 {
 	dynbuf_adds(b, " FROM main.");
-	schema_add_identifier(b, s->table);
+	schema_add_identifier(b, t->schema->table);
 	dynbuf_adds(b, " AS m WHERE NOT EXISTS (SELECT 1 FROM snapshot.");
-	schema_add_identifier(b, s->table);
+	schema_add_identifier(b, t->schema->table);
 	dynbuf_adds(b, " AS s WHERE ");
-	add_on_key(b, s);
+	add_on_key(b, t);
 	dynbuf_adds(b, ")");
 }
 
-static cs_status has_column(sqlite3 *db, const char *table, const char *column, bool *out,
-			    struct cs_error *err)
-{
-	char *sql = sqlite3_mprintf("SELECT count(*) FROM pragma_table_info(%Q, 'main')"
-				    " WHERE name = %Q",
-				    table, column);
-	int64_t count = 0;
-	cs_status st = sql ? store_integer(db, sql, &count, err)
-			   : cs_fail(err, CS_ERR_NOMEM, "out of memory");
-
-	sqlite3_free(sql);
-	*out = count > 0;
-	return st;
-}
-
 /* The values of both sides, of the delivered columns that the file has. */
-static cs_status add_columns(struct clinic_cache *c, struct comparing *cmp, struct cs_error *err)
+static void add_columns(struct comparing *cmp, struct dynbuf *sql)
 {
 	const struct schema *s = cmp->schema;
-	struct dynbuf *sql = &c->sql;
-	cs_status st = CS_OK;
 
-	for (size_t i = 0; i < s->column_count && st == CS_OK; i++) {
-		bool there;
-
-		if (s->columns[i].key_position >= 0)
-			continue;
-		st = has_column(c->db, s->table, s->columns[i].name, &there, err);
-		if (st != CS_OK || !there)
+	for (size_t i = 0; i < s->column_count; i++) {
+		if (s->columns[i].key_position >= 0 || cmp->t->local[i].missing)
 			continue;
 		dynbuf_adds(sql, cmp->count ? ", m." : "m.");
 		schema_add_identifier(sql, s->columns[i].name);
@@ -140,7 +169,6 @@ static cs_status add_columns(struct clinic_cache *c, struct comparing *cmp, stru
 		schema_add_identifier(sql, s->columns[i].name);
 		cmp->columns[cmp->count++] = i;
 	}
-	return st;
 }
 
 static cs_status count_rows(sqlite3 *db, const char *where, const struct schema *s, int64_t *out,
@@ -166,20 +194,20 @@ static cs_status count_different(struct clinic_cache *c, struct comparing *cmp, 
 {
 	struct dynbuf *sql = &c->sql;
 	sqlite3_stmt *stmt;
-	int rc;
 	cs_status st;
+	int rc;
 
 	dynbuf_reset(sql);
 	dynbuf_adds(sql, "SELECT ");
-	st = add_columns(c, cmp, err);
-	if (st != CS_OK || cmp->count == 0)
-		return st;
+	add_columns(cmp, sql);
+	if (cmp->count == 0)
+		return CS_OK;
 	dynbuf_adds(sql, " FROM main.");
 	schema_add_identifier(sql, cmp->schema->table);
 	dynbuf_adds(sql, " AS m JOIN snapshot.");
 	schema_add_identifier(sql, cmp->schema->table);
 	dynbuf_adds(sql, " AS s ON ");
-	add_on_key(sql, cmp->schema);
+	add_on_key(sql, cmp->t);
 	if (sql->failed)
 		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
 	st = store_prepare(c->db, sql->data, &stmt, err);
@@ -193,10 +221,11 @@ static cs_status count_different(struct clinic_cache *c, struct comparing *cmp, 
 	return st;
 }
 
-static cs_status compare(struct clinic_cache *c, const struct schema *s,
+static cs_status compare(struct clinic_cache *c, const struct cached_table *t,
 			 struct clinic_cache_table_difference *out, struct cs_error *err)
 {
-	struct comparing cmp = {.schema = s};
+	const struct schema *s = t->schema;
+	struct comparing cmp = {.t = t, .schema = s};
 	struct dynbuf *sql = &c->sql;
 	cs_status st = count_rows(c->db, "main", s, &out->here, err);
 
@@ -204,7 +233,7 @@ static cs_status compare(struct clinic_cache *c, const struct schema *s,
 		st = count_rows(c->db, "snapshot", s, &out->there, err);
 	dynbuf_reset(sql);
 	dynbuf_adds(sql, "SELECT count(*)");
-	adopt_add_only_here(sql, s);
+	adopt_add_only_here(sql, t);
 	if (st == CS_OK)
 		st = run_count(c->db, sql, &out->only_here, err);
 	out->only_there = out->there - (out->here - out->only_here);
@@ -227,18 +256,16 @@ static cs_status compare_next(struct clinic_cache *c, const char *name,
 			      struct clinic_cache_difference *out, struct cs_error *err)
 {
 	struct clinic_cache_table_difference *d = &out->tables[out->table_count];
-	struct schema *s = NULL;
-	cs_status st = adopt_schema(c, name, &s, err);
+	struct cached_table *t = NULL;
+	cs_status st = adopt_table(c, name, &t, err);
 
 	if (st == CS_OK)
-		st = adopt_check(c->db, s, err);
-	if (st == CS_OK)
-		st = compare(c, s, d, err);
+		st = compare(c, t, d, err);
 	if (st == CS_OK && d->here > 0) {
 		strncpy(d->name, name, sizeof(d->name) - 1);
 		out->table_count++;
 	}
-	schema_free(s);
+	table_free(t);
 	return st;
 }
 

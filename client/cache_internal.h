@@ -401,11 +401,11 @@ cs_status adopt_list(struct clinic_cache *c, char ***names, size_t *count,
 /* The same of all tables that both have. */
 cs_status adopt_list_both(struct clinic_cache *c, char ***names, size_t *count,
 			  struct cs_error *err) CS_CHECKED;
-/* The snapshot's schema of a table; owned by the caller. */
-cs_status adopt_schema(struct clinic_cache *c, const char *table, struct schema **out,
-		       struct cs_error *err) CS_CHECKED;
+/* The file's table beside the snapshot's schema of it, if it can take its rows; owned. */
+cs_status adopt_table(struct clinic_cache *c, const char *table, struct cached_table **out,
+		      struct cs_error *err) CS_CHECKED;
 /* ` FROM main.t AS m WHERE NOT EXISTS …`: rows whose key the snapshot does not have. */
-void adopt_add_only_here(struct dynbuf *b, const struct schema *s);
+void adopt_add_only_here(struct dynbuf *b, const struct cached_table *t);
 /* With the write lock held and nothing written: a durable copy of the file; its name is the
  * caller's. */
 cs_status adopt_backup(struct clinic_cache *c, char **name, struct cs_error *err) CS_CHECKED;
@@ -414,7 +414,7 @@ void adopt_drop_backup(struct clinic_cache *c, const char *name);
 /* Half a copy that a killed process left. */
 void adopt_remove_part(struct clinic_cache *c);
 /* In the transaction: keep the rows that the snapshot does not have. */
-cs_status adopt_keep_orphans(struct clinic_cache *c, const struct schema *s,
+cs_status adopt_keep_orphans(struct clinic_cache *c, const struct cached_table *t,
 			     struct cs_error *err) CS_CHECKED;
 
 /* ---- what no second try mends: cache_fit.c ------------------------------------------------ */
@@ -446,6 +446,8 @@ void table_free(struct cached_table *t);
 struct cached_table *tables_find(const struct table_set *set, const char *name, size_t len);
 /* Look at the file's own columns of the table again; cache_local.c. */
 cs_status table_read_local(sqlite3 *db, struct cached_table *t, struct cs_error *err) CS_CHECKED;
+/* Position of the column that a column of the file stands for, or -1; cache_local.c. */
+int table_find_delivered(const struct schema *schema, const char *name);
 /* Names of delivered columns that the file lacks, `"a","b"` as JSON, appended to out; *any. */
 cs_status table_add_skipped(const struct cached_table *t, struct dynbuf *out, bool *any,
 			    struct cs_error *err) CS_CHECKED;

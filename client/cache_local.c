@@ -85,7 +85,7 @@ static const char *fill_of(const char *type)
 }
 
 /* SQLite's names of columns know no case: an app's ID is the server's id. */
-static int find_delivered(const struct schema *schema, const char *name)
+int table_find_delivered(const struct schema *schema, const char *name)
 {
 	for (size_t i = 0; i < schema->column_count; i++)
 		if (platform_same_name(schema->columns[i].name, name))
@@ -110,7 +110,7 @@ static void add_local_column(struct local_columns *l, const struct schema *schem
 	const char *dflt = (const char *)sqlite3_column_text(stmt, 4);
 	bool empty_default = !dflt || platform_same_name(dflt, "NULL");
 	bool must_have = sqlite3_column_int(stmt, 3) && empty_default;
-	int at = find_delivered(schema, name);
+	int at = table_find_delivered(schema, name);
 
 	add_to_list(&l->names, name);
 	add_to_list(&l->declarations, name);

@@ -126,10 +126,12 @@ static cs_status remember_adopted(struct merge *m, const char *table)
 /* A table of the app's own. */
 static cs_status adopt(struct merge *m, const struct schema *s)
 {
-	cs_status st = adopt_check(m->db, s, m->err);
+	struct cached_table *t = NULL;
+	cs_status st = adopt_table(m->c, s->table, &t, m->err);
 
 	if (st == CS_OK && m->backup)
-		st = adopt_keep_orphans(m->c, s, m->err);
+		st = adopt_keep_orphans(m->c, t, m->err);
+	table_free(t);
 	return st == CS_OK ? remember_adopted(m, s->table) : st;
 }
 

@@ -159,6 +159,95 @@ static void takes_over_when_told(void **state)
 	assert_string_equal(query(f->path, SCHEMA), schema);
 }
 
+#define ORPHANS "SELECT key, data FROM clinic_cache_orphans ORDER BY key"
+#define TABLES_ROWS(n) ";UPDATE clinic_sync_table SET rows = " #n " WHERE name = 'people'"
+
+/* The file's people, beside those of the snapshot and more: compared, then adopted. */
+static void compare_and_adopt(struct fixture *f, const char *app, const char *more,
+			      const char *found, const char *orphans)
+{
+	const struct clinic_cache_difference *d;
+	char text[160];
+	char name[200];
+
+	snprintf(text, sizeof(text), "rm -rf '%s'/*", f->dir);
+	assert_int_equal(system(text), 0);
+	exec_sql(f->path, app);
+	adopt_options(f, NULL);
+	ask_for_snapshot(f);
+	make_snapshot(f->part, C1, more);
+	assert_int_equal(clinic_cache_snapshot_fetched(f->cache, f->now), CLINIC_CACHE_ERR_USAGE);
+	d = clinic_cache_difference_of(f->cache);
+	assert_non_null(d);
+	snprintf(text, sizeof(text), "%lld %lld %lld %lld %lld", (long long)d->tables[0].here,
+		 (long long)d->tables[0].there, (long long)d->tables[0].only_here,
+		 (long long)d->tables[0].only_there, (long long)d->tables[0].different);
+	assert_string_equal(text, found);
+	adopt_options(f, "server");
+	ask_for_snapshot(f);
+	make_snapshot(f->part, C1, more);
+	assert_int_equal(clinic_cache_snapshot_fetched(f->cache, f->now), CLINIC_CACHE_OK);
+	assert_string_equal(query(f->path, ORPHANS), orphans);
+	assert_int_equal(copies(f, name, sizeof(name)), 1);
+}
+
+/* 917 in a column of numbers is the server's '917', but not its '0917' nor '1e2'. */
+static void tells_keys_apart_that_sqlite_does_not(void **state)
+{
+	struct fixture *f = *state;
+
+	compare_and_adopt(f,
+			  "CREATE TABLE people(id INTEGER PRIMARY KEY, login TEXT, mine TEXT);"
+			  "INSERT INTO people VALUES(917, 'app', 'MINE'), (5, 'eve', 'five'), "
+			  "(100, 'x', 'y')",
+			  "INSERT INTO people VALUES('0917', 'srv', 1, 1), ('5', 'eve', 1, 1),"
+			  " ('1e2', 'e', 1, 1)" TABLES_ROWS(5),
+			  "3 5 2 4 0",
+			  "{\"id\":100}|{\"id\":100,\"login\":\"x\",\"mine\":\"y\"}\n"
+			  "{\"id\":917}|{\"id\":917,\"login\":\"app\",\"mine\":\"MINE\"}");
+	/* without a type nothing is converted: 917 and '917' are two keys of the file */
+	compare_and_adopt(
+		f,
+		"CREATE TABLE people(id PRIMARY KEY, login TEXT);"
+		"INSERT INTO people VALUES(917, 'a'), ('p1', 'ann'), (x'7032', 'b')",
+		"INSERT INTO people VALUES('917', 'srv', 1, 1)" TABLES_ROWS(3), "3 3 2 2 0",
+		"{\"id\":917}|{\"id\":917,\"login\":\"a\"}\n"
+		"{\"id\":{\"blob\":\"7032\"}}|{\"id\":{\"blob\":\"7032\"},\"login\":\"b\"}");
+	compare_and_adopt(f,
+			  "CREATE TABLE people(id REAL PRIMARY KEY, login TEXT);"
+			  "INSERT INTO people VALUES(5, 'e'), ('p1', 'ann')",
+			  "INSERT INTO people VALUES('5', 'srv', 1, 1)" TABLES_ROWS(3), "2 3 1 2 0",
+			  "{\"id\":5.0}|{\"id\":5.0,\"login\":\"e\"}");
+}
+
+static void tells_texts_of_numbers_apart(void **state)
+{
+	struct fixture *f = *state;
+
+	compare_and_adopt(f,
+			  "CREATE TABLE bills(id TEXT PRIMARY KEY, amount TEXT);"
+			  "INSERT INTO bills VALUES('1', '1500.0'), ('01', 'a'), ('1.0', 'b')",
+			  NULL, "3 1 2 0 0",
+			  "{\"id\":\"01\"}|{\"id\":\"01\",\"amount\":\"a\"}\n"
+			  "{\"id\":\"1.0\"}|{\"id\":\"1.0\",\"amount\":\"b\"}");
+}
+
+/* SQLite's names know no case: the app's ID is the server's id. */
+static void finds_columns_in_any_case(void **state)
+{
+	struct fixture *f = *state;
+
+	compare_and_adopt(
+		f,
+		"CREATE TABLE people(ID TEXT PRIMARY KEY, Login TEXT, SCORE REAL, seen INTEGER);"
+		"INSERT INTO people VALUES('p1', 'DIFFERENT', 1.5, 1), ('p2', 'bob', 7, 0),"
+		" ('x9', 'only', 1, 1)",
+		NULL, "3 2 1 0 2",
+		"{\"id\":\"x9\"}|{\"ID\":\"x9\",\"Login\":\"only\",\"SCORE\":1.0,\"seen\":1}");
+	assert_string_equal(query(f->path, "SELECT ID, Login, SCORE FROM people ORDER BY 1"),
+			    "p1|ann|1.5\np2|bob|~");
+}
+
 /* A table that is published later, and that the app has filled by then. */
 static void asks_for_a_table_that_comes_later(void **state)
 {
@@ -378,6 +467,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(leaves_no_copy_of_a_failure, setup_empty, teardown),
 		cmocka_unit_test_setup_teardown(stops_at_what_only_the_app_has, setup_empty,
 						teardown),
+		cmocka_unit_test_setup_teardown(tells_keys_apart_that_sqlite_does_not, setup_empty,
+						teardown),
+		cmocka_unit_test_setup_teardown(tells_texts_of_numbers_apart, setup_empty,
+						teardown),
+		cmocka_unit_test_setup_teardown(finds_columns_in_any_case, setup_empty, teardown),
 		cmocka_unit_test_setup_teardown(survives_being_killed, setup_empty, teardown),
 		cmocka_unit_test_setup_teardown(asks_for_a_table_that_comes_later, setup_ready,
 						teardown),
