@@ -188,11 +188,9 @@ static bool list_tables(const struct stream_request *q, struct dynbuf *list)
 	return !list->failed;
 }
 
-/* A repair's snapshot lies at or after everything the device was given. */
 static void start_building(struct table_stream *t)
 {
 	const struct stream_request *q = t->requests;
-	const struct cursor *min = q->table ? &t->device->cursor : &q->min;
 	struct snapshot_wait *wait = NULL;
 	bool answered = false;
 	struct dynbuf list;
@@ -201,8 +199,8 @@ static void start_building(struct table_stream *t)
 	metric_add(q->table ? METRIC_TABLE_SYNCS : METRIC_FULL_SYNCS, 1);
 	dynbuf_init(&list, LIST_MOST_BYTES);
 	if (list_tables(q, &list))
-		wait = t->owner->env->start(list.data, min->batch ? min : NULL, &snapshot_events, t,
-					    &answered);
+		wait = t->owner->env->start(list.data, q->min.batch ? &q->min : NULL,
+					    &snapshot_events, t, &answered);
 	dynbuf_free(&list);
 	/* answered: it may be over already, and t gone */
 	if (answered)
@@ -302,6 +300,9 @@ void table_streams_ask_table(struct table_streams *s, struct device *d,
 		drop_tables(d->stream, request->table);
 	q->table = strdup(request->table);
 	q->id = request->id;
+	/* at or after all it was given before it asked, and not more: who waits in line takes the
+	   file of those before it */
+	q->min = d->cursor;
 	if (q->table)
 		line_up(s, d, q);
 	else

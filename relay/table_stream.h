@@ -83,7 +83,7 @@ struct stream_request {
 	char *table;   /* NULL: a full sync of: */
 	char **tables; /* NULL: all */
 	size_t table_count;
-	struct cursor min;
+	struct cursor min; /* what comes is at or after it; batch 0: any */
 	int64_t id; /* the device's own */
 };
 

@@ -49,7 +49,7 @@ static struct snapshot_wait *start(const char *tables, const struct cursor *min,
 
 	if (w->too_many)
 		return NULL;
-	if (w->ready) {
+	if (w->ready && (!min || w->ready->cursor.batch >= min->batch)) {
 		*answered = true;
 		events->on_done(ctx, w->ready);
 		return NULL;
@@ -529,19 +529,25 @@ static void a_file_that_is_there_serves_a_crowd(void **state)
 	struct snapshot ready = snapshot_of(w);
 	bool last;
 
-	w->ready = &ready;
 	for (size_t i = 0; i < PEERS_MOST; i++)
 		peer_come(&w->office, "[\"payments\"]");
-	feed_reaches_twelve(w);
 	for (size_t i = 0; i < PEERS_MOST; i++)
 		say(&w->office.peers[i],
 		    "{\"type\":\"request_table_sync\",\"table\":\"payments\"}");
 	turn(w);
+	assert_int_equal(w->build_count, 2);
+	/* while the first two are built and served the feed goes on, beyond their file */
+	feed_reaches_twelve(w);
+	batch_comes(&w->office, 13, "payments");
+	w->ready = &ready;
+	finish(w, 0);
+	finish(w, 1);
+	assert_int_equal(w->build_count, 2);
 	for (size_t i = 0; i < PEERS_MOST; i++) {
 		struct peer *p = &w->office.peers[i];
 
-		expect(p, "database_change");
-		expect(p, "database_change");
+		for (int batch = 11; batch <= 13; batch++)
+			expect(p, "database_change");
 		expect_rows(p, "payments", 0, &last);
 		assert_true(last);
 	}
