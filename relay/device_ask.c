@@ -14,17 +14,6 @@
 
 /* ---- in ----------------------------------------------------------------------- */
 
-static bool follows(const struct device *d, const char *table)
-{
-	return feed_group_has(d->group, table, strlen(table));
-}
-
-static void refuse_table(struct device *d, const char *table)
-{
-	device_say(d, out_table_error("no_such_table", "this device does not follow the table",
-				      table));
-}
-
 static void note_holdings(struct device *d, const struct in_request_digest *r)
 {
 	struct device_holdings *h = &d->holds;
@@ -50,8 +39,11 @@ static void take_request_digest(struct device *d, struct in_request_digest *r)
 {
 	note_holdings(d, r);
 	for (size_t i = 0; i < r->table_count; i++) {
-		if (!follows(d, r->tables[i])) {
-			refuse_table(d, r->tables[i]);
+		const char *table = r->tables[i];
+
+		if (!feed_group_has(d->group, table, strlen(table))) {
+			device_say(d, out_table_error("no_such_table",
+						      "the device follows no such table", table));
 			return;
 		}
 	}
@@ -74,10 +66,8 @@ void device_take_ask(struct device *d, struct in_message *m)
 		return;
 	if (m->type == IN_REQUEST_DIGEST)
 		take_request_digest(d, &m->request_digest);
-	else if (follows(d, m->request_table_sync.table))
-		table_streams_ask_table(d->env->streams, d, &m->request_table_sync);
 	else
-		refuse_table(d, m->request_table_sync.table);
+		table_streams_ask_table(d->env->streams, d, &m->request_table_sync);
 }
 
 void device_drop_asks(struct device *d)

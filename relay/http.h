@@ -90,6 +90,8 @@ void http_table(struct http_exchange *x);
 void http_changes(struct http_exchange *x);
 void http_digest(struct http_exchange *x);
 
+/* Those who ask for a table that may not be published: look again. */
+void http_rows_look(void);
 /* The database goes away for good: nobody waits for the log any more. */
 void http_changes_stop(void);
 

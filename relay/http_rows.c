@@ -11,11 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "cursor.h"
 #include "http.h"
 #include "job.h"
 #include "log.h"
 #include "metrics.h"
+#include "published.h"
+#include "relay_state.h"
 #include "sqlite_reader.h"
 
 /* Each holds a file open. */
@@ -25,10 +28,16 @@
 #define PIECE_MOST_BYTES ((size_t)1024 * 1024 * 1024)
 /* What one large row made of the buffer is given back. */
 #define KEEP_BYTES ((size_t)1024 * 1024)
+/* The word whether a table is published comes as soon as the database answers at all. */
+#define ASKED_MOST_MS 15000
 
 enum stage { STAGE_HEAD, STAGE_TABLE, STAGE_ROWS, STAGE_OVERSIZE, STAGE_TAIL, STAGE_END };
 
 struct rows_answer {
+	struct rows_answer *next; /* in `asking` */
+	struct http_exchange *exchange;
+	bool is_asking;
+	uint64_t asked, asked_ms; /* published_look()'s, and since when */
 	struct snapshot_wait *wait;
 	struct snapshot_reader *reader;
 	bool one_table; /* GET /tables/<t> */
@@ -42,11 +51,32 @@ struct rows_answer {
 };
 
 static size_t open_readers;
+static struct rows_answer *asking; /* is the table published? */
+
+static void go_on_asking(struct rows_answer *a)
+{
+	a->is_asking = true;
+	a->next = asking;
+	asking = a;
+}
+
+static void stop_asking(struct rows_answer *a)
+{
+	struct rows_answer **at = &asking;
+
+	if (!a->is_asking)
+		return;
+	while (*at != a)
+		at = &(*at)->next;
+	*at = a->next;
+	a->is_asking = false;
+}
 
 static void rows_close(struct http_exchange *x)
 {
 	struct rows_answer *a = x->job;
 
+	stop_asking(a);
 	snapshot_cancel(a->wait);
 	if (a->reader)
 		metric_set(METRIC_ROW_STREAMS, --open_readers);
@@ -272,27 +302,17 @@ static void on_failed(void *ctx, const char *reason, bool no_such_table)
 
 static const struct snapshot_events events = {.on_done = on_done, .on_failed = on_failed};
 
-static void answer_rows(struct http_exchange *x, const char *tables, bool one_table)
+static void ask_snapshot(struct http_exchange *x, const char *tables)
 {
-	struct rows_answer *a;
+	struct rows_answer *a = x->job;
 	struct snapshot_wait *wait;
-	struct cursor min;
+	struct cursor min = {0};
 	bool answered;
 
 	if (x->min[0] && !cursor_parse(x->min, strlen(x->min), &min)) {
 		http_answer_line(x, 400, "min is not a cursor");
 		return;
 	}
-	a = calloc(1, sizeof(*a));
-	if (!a) {
-		http_answer_busy(x, "out of memory");
-		return;
-	}
-	a->one_table = one_table;
-	dynbuf_init(&a->keys, PIECE_MOST_BYTES);
-	dynbuf_init(&a->piece, PIECE_MOST_BYTES);
-	x->job = a;
-	x->close = rows_close;
 	wait = job_start_snapshot(tables, x->min[0] ? &min : NULL, &events, x, &answered);
 	if (wait)
 		a->wait = wait;
@@ -300,16 +320,76 @@ static void answer_rows(struct http_exchange *x, const char *tables, bool one_ta
 		http_answer_busy(x, "too many wait for a snapshot");
 }
 
+static struct rows_answer *answer_new(struct http_exchange *x, bool one_table)
+{
+	struct rows_answer *a = calloc(1, sizeof(*a));
+
+	if (!a) {
+		http_answer_busy(x, "out of memory");
+		return NULL;
+	}
+	a->exchange = x;
+	a->one_table = one_table;
+	dynbuf_init(&a->keys, PIECE_MOST_BYTES);
+	dynbuf_init(&a->piece, PIECE_MOST_BYTES);
+	x->job = a;
+	x->close = rows_close;
+	return a;
+}
+
 void http_download_json(struct http_exchange *x)
 {
-	answer_rows(x, x->tables[0] ? x->tables : NULL, false);
+	if (answer_new(x, false))
+		ask_snapshot(x, x->tables[0] ? x->tables : NULL);
+}
+
+/* ---- is there such a table? ---------------------------------------------------------------------
+ */
+
+/* True: it is known, or nobody can say, and the answer is under way. */
+static bool find_table(struct http_exchange *x, struct rows_answer *a)
+{
+	switch (published_look(x->rest, &a->asked)) {
+	case TABLE_PUBLISHED:
+		ask_snapshot(x, x->rest);
+		return true;
+	case TABLE_NOT_PUBLISHED:
+		http_answer_line(x, 404, "no such table");
+		return true;
+	case TABLE_ASKED:
+		break;
+	}
+	if (x->relay->database_connected && clock_monotonic_ms() - a->asked_ms < ASKED_MOST_MS)
+		return false;
+	http_answer_busy(x, "the database cannot be reached");
+	return true;
+}
+
+void http_rows_look(void)
+{
+	for (struct rows_answer *a = asking, *next; a; a = next) {
+		struct http_exchange *x = a->exchange;
+
+		next = a->next;
+		stop_asking(a);
+		if (!find_table(x, a))
+			go_on_asking(a);
+	}
 }
 
 void http_table(struct http_exchange *x)
 {
+	struct rows_answer *a;
+
 	/* a list of names would be a snapshot of several */
-	if (!x->rest[0] || strchr(x->rest, ','))
+	if (!x->rest[0] || strchr(x->rest, ',')) {
 		http_answer_line(x, 404, "no such table");
-	else
-		answer_rows(x, x->rest, true);
+		return;
+	}
+	a = answer_new(x, true);
+	if (!a)
+		return;
+	a->asked_ms = clock_monotonic_ms();
+	if (!find_table(x, a))
+		go_on_asking(a);
 }

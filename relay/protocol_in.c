@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* No name of a table is longer (NAMEDATALEN, and what a custom build may raise it to). */
-#define TABLE_NAME_MOST_BYTES 255
+/* No name is longer (NAMEDATALEN, and what a custom build may raise it to). */
+#define NAME_MOST_BYTES 255
 
 static const char id_characters[] =
 	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
@@ -92,9 +92,15 @@ static void drop_duplicates(char **names, size_t *count)
 	*count = kept;
 }
 
+bool in_is_name(const json_t *name)
+{
+	return json_string_length(name) && json_string_length(name) <= NAME_MOST_BYTES;
+}
+
+/* None that is published holds a comma, which divides the names of a list. */
 bool in_is_table_name(const json_t *name)
 {
-	return json_string_length(name) && json_string_length(name) <= TABLE_NAME_MOST_BYTES;
+	return in_is_name(name) && !strchr(json_string_value(name), ',');
 }
 
 cs_status in_parse_tables(const json_t *tables, char ***names, size_t *count, struct cs_error *err)

@@ -101,6 +101,8 @@ cs_status in_parse_number(const json_t *message, const char *key, int64_t most, 
 /* A cursor, required or else left as it is when absent or null. */
 cs_status in_parse_cursor(const json_t *message, const char *key, bool required, struct cursor *out,
 			  struct cs_error *err) CS_CHECKED;
+/* The name of a column, of a table. */
+bool in_is_name(const json_t *name);
 bool in_is_table_name(const json_t *name);
 cs_status in_parse_digest(const json_t *message, struct in_request_digest *out,
 			  struct cs_error *err) CS_CHECKED;

@@ -124,7 +124,7 @@ static bool are_names(const json_t *columns)
 	if (!json_is_array(columns) || json_array_size(columns) > COLUMNS_MOST)
 		return false;
 	for (size_t i = 0; i < json_array_size(columns); i++)
-		if (!in_is_table_name(json_array_get(columns, i)))
+		if (!in_is_name(json_array_get(columns, i)))
 			return false;
 	return true;
 }

@@ -125,7 +125,7 @@ static void on_published(void *ctx)
 				unknown = d->request.tables[i];
 		device_tables_checked(d, unknown, clock_monotonic_ms());
 	}
-	digest_rounds_turn(r->env.digests);
+	relay_asks_published(r);
 }
 
 static void on_admission_turn(void *ctx)

@@ -2,6 +2,7 @@
 #include "relay_asks.h"
 
 #include "clock.h"
+#include "http.h"
 #include "job.h"
 #include "log.h"
 #include "metrics.h"
@@ -9,8 +10,10 @@
 
 static bool env_published(void *ctx, char *const **names, size_t *count)
 {
+	const uint64_t *rows;
+
 	(void)ctx;
-	if (published_names(names, count))
+	if (published_tables(UINT64_MAX, names, &rows, count))
 		return true;
 	published_ask();
 	return false;
@@ -50,6 +53,7 @@ cs_status relay_asks_start(struct relay *r, struct cs_error *err)
 	r->streams_env = (struct table_streams_env){
 		.config = r->config,
 		.now_ms = clock_monotonic_ms,
+		.look = published_look,
 		.start = job_start_snapshot,
 		.cancel = snapshot_cancel,
 		.turn_soon = env_stream_turn,
@@ -81,10 +85,18 @@ void relay_asks_look(struct relay *r)
 	table_streams_look(r->env.streams);
 }
 
+void relay_asks_published(struct relay *r)
+{
+	digest_rounds_turn(r->env.digests);
+	table_streams_turn(r->env.streams);
+	http_rows_look();
+}
+
 void relay_asks_tick(struct relay *r)
 {
 	digest_rounds_turn(r->env.digests);
 	table_streams_tick(r->env.streams);
+	http_rows_look();
 }
 
 void relay_asks_database(struct relay *r)

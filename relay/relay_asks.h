@@ -9,6 +9,8 @@ cs_status relay_asks_start(struct relay *r, struct cs_error *err) CS_CHECKED;
 void relay_asks_stop(struct relay *r);
 /* The feed went on. */
 void relay_asks_look(struct relay *r);
+/* It is known which tables are published. */
+void relay_asks_published(struct relay *r);
 /* Once a second. */
 void relay_asks_tick(struct relay *r);
 /* The database came or went, or its history is another. */

@@ -33,23 +33,23 @@ void table_streams_free(struct table_streams *s)
 	free(s);
 }
 
-static size_t count_of(const struct table_streams *s, bool in_line)
+static size_t count_of(const struct table_streams *s, stream_state state)
 {
 	size_t count = 0;
 
 	for (const struct table_stream *t = s->first; t; t = t->next)
-		count += (t->state == STREAM_IN_LINE) == in_line;
+		count += t->state == state;
 	return count;
 }
 
 size_t table_streams_active(const struct table_streams *s)
 {
-	return count_of(s, false);
+	return count_of(s, STREAM_BUILDING) + count_of(s, STREAM_SENDING);
 }
 
 size_t table_streams_in_line(const struct table_streams *s)
 {
-	return count_of(s, true);
+	return count_of(s, STREAM_IN_LINE);
 }
 
 /* ---- requests ------------------------------------------------------------------------ */
@@ -74,8 +74,10 @@ static void stop_serving(struct table_stream *t)
 {
 	t->owner->env->cancel(t->wait);
 	snapshot_reader_close(t->reader);
+	frame_unref(t->failure);
 	t->wait = NULL;
 	t->reader = NULL;
+	t->failure = NULL;
 	t->head_sent = t->table_begun = t->rows_end = false;
 	t->tables_sent = 0;
 	t->part = t->rows = 0;
@@ -142,13 +144,31 @@ struct frame *stream_print_failure(const struct stream_request *q, const char *r
 	return out_table_error(no_such_table ? "no_such_table" : code, reason, q->table);
 }
 
+/* However many fail together, one at a time waits for the socket.  The stream may be gone. */
 static void fail_request(struct table_stream *t, const char *reason, bool no_such_table)
 {
 	struct device *d = t->device;
 	struct frame *f = stream_print_failure(t->requests, reason, no_such_table);
 
+	if (!f) {
+		stream_end_request(t);
+		device_say(d, NULL);
+		return;
+	}
+	stop_serving(t);
+	t->state = STREAM_FAILED;
+	t->failure = f;
+	turn_soon(t->owner);
+	d->env->wake(d->env->ctx, d);
+}
+
+static struct frame *take_failure(struct table_stream *t)
+{
+	struct frame *f = t->failure;
+
+	t->failure = NULL;
 	stream_end_request(t);
-	device_say(d, f);
+	return f;
 }
 
 /* ---- the snapshot ----------------------------------------------------------------------- */
@@ -160,7 +180,8 @@ static void on_built(void *ctx, const struct snapshot *snapshot)
 
 	t->wait = NULL;
 	t->cursor = snapshot->cursor;
-	t->given_ms = t->owner->env->now_ms();
+	t->given_ms = t->pace_ms = t->owner->env->now_ms();
+	t->pace_bytes = 0;
 	t->state = STREAM_SENDING;
 	if (snapshot_reader_open(snapshot->path, &t->reader, &err) != CS_OK) {
 		log_error("cannot read a snapshot: %s", err.text);
@@ -211,22 +232,50 @@ static void start_building(struct table_stream *t)
 		fail_request(t, "too many wait for a snapshot", false);
 }
 
-static struct table_stream *first_in_line(const struct table_streams *s)
-{
-	struct table_stream *t = s->first;
+/* ---- whose turn it is ------------------------------------------------------------------------ */
 
-	while (t && t->state != STREAM_IN_LINE)
-		t = t->next;
-	return t;
+/* May what it asks for be sent?  No job is started to find out. */
+static table_word look(struct table_stream *t)
+{
+	struct stream_request *q = t->requests;
+	table_word (*look_at)(const char *table, uint64_t *asked) = t->owner->env->look;
+	table_word word = TABLE_PUBLISHED;
+
+	if (q->table && !feed_group_has(t->device->group, q->table, strlen(q->table)))
+		return TABLE_NOT_PUBLISHED;
+	if (q->table)
+		word = look_at(q->table, &q->asked);
+	for (size_t i = 0; i < q->table_count && word == TABLE_PUBLISHED; i++)
+		word = look_at(q->tables[i], &q->asked);
+	if (word == TABLE_ASKED && !q->asked_ms)
+		q->asked_ms = t->owner->env->now_ms();
+	return word;
+}
+
+static struct table_stream *next_to_serve(const struct table_streams *s, table_word *word)
+{
+	for (struct table_stream *t = s->first; t; t = t->next) {
+		if (t->state != STREAM_IN_LINE)
+			continue;
+		*word = look(t);
+		if (*word != TABLE_ASKED)
+			return t;
+	}
+	return NULL;
 }
 
 void table_streams_turn(struct table_streams *s)
 {
 	struct table_stream *t;
+	table_word word;
 
 	while (table_streams_active(s) < (size_t)s->env->config->table_streams_most &&
-	       (t = first_in_line(s)) != NULL)
-		start_building(t);
+	       (t = next_to_serve(s, &word)) != NULL) {
+		if (word == TABLE_PUBLISHED)
+			start_building(t);
+		else
+			fail_request(t, "the device follows no such table", true);
+	}
 }
 
 /* ---- asking --------------------------------------------------------------------------------- */
@@ -344,11 +393,18 @@ void table_streams_leave(struct table_streams *s, struct device *d)
 struct frame *table_streams_next(struct table_streams *s, struct device *d)
 {
 	struct table_stream *t = d->stream;
+	struct frame *f;
 
+	if (t && t->state == STREAM_FAILED)
+		return take_failure(t);
 	if (!t || t->state != STREAM_SENDING || (t->rows_end && !stream_may_end(t)))
 		return NULL;
 	t->given_ms = s->env->now_ms();
-	return stream_next_frame(t);
+	f = stream_next_frame(t);
+	/* that may have been its end */
+	if (f && d->stream)
+		d->stream->pace_bytes += f->len;
+	return f;
 }
 
 /* ---- time ------------------------------------------------------------------------------------ */
@@ -364,22 +420,51 @@ void table_streams_look(struct table_streams *s)
 	}
 }
 
-static struct table_stream *find_stalled(const struct table_streams *s)
+static bool is_over(const struct table_streams *s, uint64_t since_ms)
 {
-	for (struct table_stream *t = s->first; t; t = t->next)
-		if (t->state == STREAM_SENDING &&
-		    s->env->now_ms() - t->given_ms >= STREAM_STALLED_MS)
-			return t;
+	return s->env->now_ms() - since_ms >= STREAM_STALLED_MS;
+}
+
+/* Why a stream cannot go on, or NULL. */
+static const char *trouble_of(struct table_stream *t)
+{
+	const struct table_streams *s = t->owner;
+
+	if (t->state == STREAM_IN_LINE && t->requests->asked_ms &&
+	    is_over(s, t->requests->asked_ms) && look(t) == TABLE_ASKED)
+		return "the database does not say which tables there are";
+	if (t->state != STREAM_SENDING)
+		return NULL;
+	if (is_over(s, t->given_ms))
+		return "nothing was taken for too long";
+	/* who waits for the feed has taken everything there is */
+	if (!t->rows_end && is_over(s, t->pace_ms) && t->pace_bytes < STREAM_LEAST_BYTES &&
+	    table_streams_in_line(s))
+		return "it is taken too slowly while others wait";
 	return NULL;
+}
+
+static void start_pace(struct table_streams *s)
+{
+	for (struct table_stream *t = s->first; t; t = t->next) {
+		if (t->state != STREAM_SENDING || !is_over(s, t->pace_ms))
+			continue;
+		t->pace_ms = s->env->now_ms();
+		t->pace_bytes = 0;
+	}
 }
 
 void table_streams_tick(struct table_streams *s)
 {
-	struct table_stream *t;
+	for (s->walk = s->first; s->walk;) {
+		struct table_stream *t = s->walk;
+		const char *trouble = trouble_of(t);
 
-	while ((t = find_stalled(s)) != NULL) {
-		log_warning("device \"%s\" takes no more of a table: given up",
-			    t->device->info.device_id);
-		fail_request(t, "nothing was taken for too long", false);
+		s->walk = t->next;
+		if (!trouble)
+			continue;
+		log_warning("tables for device \"%s\": %s", t->device->info.device_id, trouble);
+		fail_request(t, trouble, false);
 	}
+	start_pace(s);
 }

@@ -4,6 +4,9 @@
  *
  *   request ──> line ──> snapshot (job.h, shared by all who ask) ──> frames
  *
+ * Only tables that are published and followed get as far as a snapshot.  What
+ * fails is said at the pace of the socket like everything else.
+ *
  * A device reads at the pace of its own socket: the next frame is made when the
  * socket takes one and nothing else waits for the device, so a slow one holds a
  * file open and no memory, and its live events go first.  The last
@@ -22,14 +25,17 @@
 #include "frame.h"
 #include "job.h"
 #include "protocol_in.h"
+#include "published.h"
 
 /* Requests of one device that may wait. */
 #define STREAM_REQUESTS_MOST 16
 /* A frame is so large at most, or max_frame_bytes: one write, and live events never wait for
    more. */
 #define STREAM_FRAME_BYTES ((size_t)64 * 1024)
-/* A device that takes nothing for so long makes room for others. */
+/* A device that takes nothing for so long makes room for others; one that takes less than this in
+   it does if others wait. */
 #define STREAM_STALLED_MS 60000
+#define STREAM_LEAST_BYTES ((size_t)256 * 1024)
 
 struct device;
 struct table_stream;
@@ -43,6 +49,8 @@ struct table_streams_env {
 				       const struct snapshot_events *events, void *ctx,
 				       bool *answered);
 	void (*cancel)(struct snapshot_wait *w);
+	/* published_look(); table_streams_turn() when a word that was asked for is there */
+	table_word (*look)(const char *table, uint64_t *asked);
 	/* Call table_streams_turn() from the loop, not from here. */
 	void (*turn_soon)(void *ctx);
 	void *ctx;
@@ -63,7 +71,7 @@ size_t table_streams_in_line(const struct table_streams *s);
 
 /* ---- for devices; s NULL: nothing is ever asked for -------------------------------- */
 
-/* d follows this table.  What it asked for the same table before is forgotten. */
+/* d follows a group.  What it asked for the same table before is forgotten. */
 void table_streams_ask_table(struct table_streams *s, struct device *d,
 			     const struct in_request_table_sync *request);
 /* Takes over the names in request. */
@@ -84,10 +92,13 @@ struct stream_request {
 	char **tables; /* NULL: all */
 	size_t table_count;
 	struct cursor min; /* what comes is at or after it; batch 0: any */
-	int64_t id; /* the device's own */
+	int64_t id;        /* the device's own */
+	uint64_t asked;    /* published_look()'s */
+	uint64_t asked_ms; /* since when its word is waited for; 0: it never was */
 };
 
-typedef enum { STREAM_IN_LINE, STREAM_BUILDING, STREAM_SENDING } stream_state;
+/* FAILED: the next frame says so; like IN_LINE it takes no room. */
+typedef enum { STREAM_IN_LINE, STREAM_BUILDING, STREAM_SENDING, STREAM_FAILED } stream_state;
 
 /* A device that waits for tables, or gets them. */
 struct table_stream {
@@ -107,6 +118,9 @@ struct table_stream {
 	bool rows_end; /* all rows of the table were sent; its last frame waits */
 	uint64_t part, rows;
 	uint64_t given_ms; /* when something was last taken */
+	uint64_t pace_ms;  /* since when this much was: */
+	size_t pace_bytes;
+	struct frame *failure; /* FAILED */
 };
 
 struct table_streams {

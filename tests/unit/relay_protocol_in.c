@@ -102,6 +102,8 @@ static void what_is_wrong_is_named_and_not_quoted(void **state)
 		{DIGEST AT "\"counts\":{\"\":1}}", "counts"},
 		{DIGEST AT "\"counts\":{},\"tables\":[]}", "tables"},
 		{DIGEST AT "\"counts\":{},\"tables\":[7]}", "tables"},
+		{DIGEST AT "\"counts\":{},\"tables\":[\"a,b\"]}", "tables"},
+		{"{\"type\":\"request_table_sync\",\"table\":\"a,b\"}", "table"},
 		{DIGEST AT "\"counts\":{},\"skip\":[]}", "skip"},
 		{DIGEST AT "\"counts\":{},\"skip\":{\"Cruz\":\"a\"}}", "skip"},
 		{DIGEST AT "\"counts\":{},\"skip\":{\"Cruz\":[\"\"]}}", "skip"},
