@@ -29,7 +29,7 @@ static void ask_unlink(struct digest_rounds *r, struct digest_ask *a)
 		return;
 	if (r->walk == a)
 		r->walk = a->next;
-	if (a->list == &r->line)
+	if (a->list == &r->line || a->list == &r->resting)
 		r->line_count--;
 	if (a->prev)
 		a->prev->next = a->next;
@@ -50,8 +50,20 @@ static void drop_request(struct digest_ask *a)
 	a->request = NULL;
 }
 
+/* Its next whole proof comes after as long as this one took, also if it gave it up. */
+static void begin_rest(const struct digest_rounds *r, struct digest_ask *a)
+{
+	uint64_t now_ms = r->env->now_ms(), took_ms = now_ms - a->began_ms;
+
+	if (!a->began_ms)
+		return;
+	a->rest_ms = now_ms + (took_ms < PAUSE_MOST_MS ? took_ms : PAUSE_MOST_MS);
+	a->began_ms = 0;
+}
+
 void ask_end(struct digest_rounds *r, struct digest_ask *a)
 {
+	begin_rest(r, a);
 	ask_unlink(r, a);
 	drop_request(a);
 	frame_unref(a->held);
@@ -81,7 +93,7 @@ static bool make_room(struct digest_rounds *r)
 	if (r->class_count < CLASSES_MOST)
 		return true;
 	for (struct digest_class **at = &r->classes; *at; at = &(*at)->next)
-		if (!(*at)->asks && *at != r->round.class &&
+		if (!(*at)->asks && *at != r->round.class && !(*at)->under_way &&
 		    (!oldest || (*at)->used_ms < (*oldest)->used_ms))
 			oldest = at;
 	if (!oldest)
@@ -129,7 +141,7 @@ static struct digest_class *find_class(struct digest_rounds *r, const struct dig
 
 /* ---- asking --------------------------------------------------------------------------- */
 
-static bool line_up(struct digest_rounds *r, struct digest_ask *a,
+static bool line_up(struct digest_rounds *r, struct digest_ask **list, struct digest_ask *a,
 		    struct in_request_digest *request)
 {
 	if (r->line_count >= CLASS_WAITS_MOST)
@@ -139,7 +151,7 @@ static bool line_up(struct digest_rounds *r, struct digest_ask *a,
 		return false;
 	*a->request = *request;
 	memset(request, 0, sizeof(*request));
-	ask_link(&r->line, a);
+	ask_link(list, a);
 	r->line_count++;
 	return true;
 }
@@ -148,13 +160,41 @@ static void join_class(struct digest_rounds *r, struct digest_ask *a, struct dig
 		       const struct in_request_digest *request)
 {
 	c->used_ms = r->env->now_ms();
+	/* among whole proofs who asked first is first */
+	if (c->whole && !c->asks && c->due_ms < c->used_ms)
+		c->due_ms = c->used_ms;
 	class_hear_counts(c, request);
 	a->class = c;
 	ask_link(&c->asks, a);
 }
 
+uint64_t ask_rested_ms(const struct digest_rounds *r)
+{
+	uint64_t first_ms = UINT64_MAX;
+
+	for (const struct digest_ask *a = r->resting; a; a = a->next)
+		if (a->rest_ms < first_ms)
+			first_ms = a->rest_ms;
+	return first_ms;
+}
+
+static void end_rests(struct digest_rounds *r)
+{
+	for (r->walk = r->resting; r->walk;) {
+		struct digest_ask *a = r->walk;
+
+		r->walk = a->next;
+		if (a->rest_ms > r->env->now_ms())
+			continue;
+		ask_unlink(r, a);
+		ask_link(&r->line, a);
+		r->line_count++;
+	}
+}
+
 void ask_serve_line(struct digest_rounds *r)
 {
+	end_rests(r);
 	while (r->line) {
 		struct digest_ask *a = r->line;
 		struct digest_class *c;
@@ -189,10 +229,16 @@ void digest_ask(struct digest_rounds *r, struct device *d, struct in_request_dig
 		ask_fail(r, a);
 		return;
 	}
+	if (request->whole && a->rest_ms > r->env->now_ms()) {
+		if (!line_up(r, &r->resting, a, request))
+			ask_fail(r, a);
+		r->env->turn_in(r->env->ctx, 0);
+		return;
+	}
 	c = find_class(r, a, request, &full);
 	if (c)
 		join_class(r, a, c, request);
-	else if (!full || !line_up(r, a, request))
+	else if (!full || !line_up(r, &r->line, a, request))
 		ask_fail(r, a);
 	/* not now: others may ask in the same moment */
 	r->env->turn_in(r->env->ctx, 0);

@@ -154,8 +154,24 @@ static bool has_tables(const struct digest_class *c, char *const *sorted, size_t
 	return true;
 }
 
+static uint64_t size_of(const struct table_sizes *sizes, const char *name)
+{
+	for (size_t i = 0; i < sizes->count; i++)
+		if (strcmp(sizes->names[i], name) == 0)
+			return sizes->rows[i];
+	return UINT64_MAX;
+}
+
+/* Also if the server counted less: it may have grown since. */
+static void hear_count(struct class_table *t, const struct in_held *held)
+{
+	if (held->counted && t->bound_count == 0 && held->rows > t->last_rows)
+		t->last_rows = held->rows;
+}
+
 /* What is known of a table that stays goes over to the new list. */
-static bool fill_table(const struct digest_class *c, struct class_table *t, const char *name)
+static bool fill_table(const struct digest_class *c, struct class_table *t, const char *name,
+		       const struct table_sizes *sizes)
 {
 	const struct in_held *held = held_of(c, name);
 	struct class_table *old = find_table(c, name);
@@ -164,13 +180,15 @@ static bool fill_table(const struct digest_class *c, struct class_table *t, cons
 	if (!t->name)
 		return false;
 	t->skip = held ? held->skip : NULL;
-	t->last_rows = held && held->counted ? held->rows : UINT64_MAX;
-	if (!old)
+	t->last_rows = old ? old->last_rows : size_of(sizes, name);
+	if (!old) {
+		if (held)
+			hear_count(t, held);
 		return true;
+	}
 	t->bounds = old->bounds;
 	t->bound_count = old->bound_count;
 	t->bounds_asked = old->bounds_asked;
-	t->last_rows = old->last_rows;
 	old->bounds = NULL;
 	old->bound_count = 0;
 	return true;
@@ -188,7 +206,8 @@ static void place_rotation(struct digest_class *c, const char *name)
 	c->at_table = at < c->table_count ? at : 0;
 }
 
-static bool replace_tables(struct digest_class *c, char *const *sorted, size_t count)
+static bool replace_tables(struct digest_class *c, char *const *sorted, size_t count,
+			   const struct table_sizes *sizes)
 {
 	struct class_table *tables = calloc(count ? count : 1, sizeof(*tables));
 	struct class_table *old = c->tables;
@@ -196,7 +215,7 @@ static bool replace_tables(struct digest_class *c, char *const *sorted, size_t c
 
 	if (!tables)
 		return false;
-	while (filled < count && fill_table(c, &tables[filled], sorted[filled]))
+	while (filled < count && fill_table(c, &tables[filled], sorted[filled], sizes))
 		filled++;
 	c->tables = tables;
 	c->table_count = filled;
@@ -205,7 +224,8 @@ static bool replace_tables(struct digest_class *c, char *const *sorted, size_t c
 	return filled == count;
 }
 
-bool class_set_tables(struct digest_class *c, char *const *names, size_t count)
+bool class_set_tables(struct digest_class *c, char *const *names, size_t count,
+		      const struct table_sizes *sizes)
 {
 	char **sorted = calloc(count ? count : 1, sizeof(*sorted));
 	bool good;
@@ -215,7 +235,7 @@ bool class_set_tables(struct digest_class *c, char *const *names, size_t count)
 	for (size_t i = 0; i < count; i++)
 		sorted[i] = names[i];
 	qsort(sorted, count, sizeof(*sorted), by_bytes);
-	good = has_tables(c, sorted, count) || replace_tables(c, sorted, count);
+	good = has_tables(c, sorted, count) || replace_tables(c, sorted, count, sizes);
 	free(sorted);
 	return good;
 }
@@ -225,11 +245,8 @@ void class_hear_counts(struct digest_class *c, const struct in_request_digest *r
 	for (size_t i = 0; i < r->held_count; i++) {
 		struct class_table *t = find_table(c, r->held[i].table);
 
-		if (!t || t->bound_count || !r->held[i].counted)
-			continue;
-		/* also if the server counted less: it may have grown since */
-		if (t->last_rows == UINT64_MAX || r->held[i].rows > t->last_rows)
-			t->last_rows = r->held[i].rows;
+		if (t)
+			hear_count(t, &r->held[i]);
 	}
 }
 
@@ -352,6 +369,14 @@ size_t class_choose(struct digest_class *c, uint64_t rows_most, struct digest_sl
 			break;
 	}
 	return chosen;
+}
+
+void class_table_counted(struct digest_class *c, const char *table, uint64_t rows)
+{
+	struct class_table *t = find_table(c, table);
+
+	if (t && t->bound_count == 0)
+		t->last_rows = rows;
 }
 
 void class_slice_counted(const struct digest_slice *s, uint64_t rows)

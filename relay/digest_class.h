@@ -9,8 +9,11 @@
  *   patients [..10000][..10000][..3100]  payments [..800]  users [..40]
  *             round 1   round 2   \______________ round 3 ___________/
  *
- * Where a large table is cut, the server says when the rotation comes to it;
- * that a table is small, the devices say until the server has counted it.
+ * Where a large table is cut, the server says when the rotation comes to it.
+ * That a table is small only the server says: by its size until it has counted
+ * the rows, and where neither is known it is asked where to cut.  A device's
+ * own number may make a table larger (it may have grown since), never smaller:
+ * else one that holds nothing would have the whole of a large table read at once.
  * Pure.
  */
 #ifndef CLINIC_RELAY_DIGEST_CLASS_H
@@ -38,8 +41,15 @@ struct class_table {
 	char **bounds; /* keys as JSON objects: slice i ends at bounds[i], the last one is open */
 	size_t bound_count;
 	bool bounds_asked;  /* since the rotation left the table */
-	uint64_t last_rows; /* of the last slice, as the server counted it, or of the whole table,
-			       as devices say; UINT64_MAX: nobody said */
+	uint64_t last_rows; /* of the last slice, or of the whole table if it has no bounds, as
+			       the server says; UINT64_MAX: it has not yet */
+};
+
+/* The server's word: about so many rows; UINT64_MAX: not known. */
+struct table_sizes {
+	char *const *names;
+	const uint64_t *rows;
+	size_t count;
 };
 
 struct digest_ask;
@@ -56,14 +66,14 @@ struct digest_class {
 	size_t table_count;
 	size_t at_table, at_slice; /* the next slice of the rotation */
 
-	/* digest_round.c's */
+	/* digest_when.c's and digest_round.c's */
 	struct digest_ask *asks;
 	size_t begin_at; /* the table where the rotation begins */
 	uint64_t due_ms;
-	uint64_t used_ms;   /* when somebody last asked */
-	bool under_way;     /* whole: between the first round and the last */
-	uint64_t worked_ms; /* whole: what its rounds took so far */
-	uint64_t since_ms;  /* ... when the last of them ended */
+	uint64_t used_ms;  /* when somebody last asked */
+	bool under_way;    /* whole: between the first round and the last */
+	uint64_t took_ms;  /* whole: what its rounds took so far */
+	uint64_t since_ms; /* ... when the last of them ended */
 };
 
 struct digest_slice {
@@ -82,7 +92,8 @@ void class_free(struct digest_class *c);
 
 /* These are its tables now, in any order; what is known of those that stay is kept.  False: out of
    memory. */
-bool class_set_tables(struct digest_class *c, char *const *names, size_t count);
+bool class_set_tables(struct digest_class *c, char *const *names, size_t count,
+		      const struct table_sizes *sizes);
 /* A device says how many rows it holds in each table. */
 void class_hear_counts(struct digest_class *c, const struct in_request_digest *r);
 /* The rotation begins at this table's first slice. */
@@ -103,6 +114,8 @@ bool class_take_bounds(struct digest_class *c, const char *table, const json_t *
  */
 size_t class_choose(struct digest_class *c, uint64_t rows_most, struct digest_slice *out,
 		    bool *wrapped);
+/* The server counted a table of which no slice was chosen. */
+void class_table_counted(struct digest_class *c, const char *table, uint64_t rows);
 /* The server counted a slice. */
 void class_slice_counted(const struct digest_slice *s, uint64_t rows);
 /* "after":…,"upto":… of a slice. */

@@ -1,9 +1,7 @@
-/* Rounds of proof: when one begins, what the job is told and what it says; see digest_round.h. */
+/* Rounds of proof, from digest_begin to the digests; see digest_round.h. */
 #include "digest_round.h"
 
 #include <inttypes.h>
-#include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,24 +10,11 @@
 #include "metrics.h"
 #include "protocol_out.h"
 
-/* The database rests so many times as long as it worked for a periodic round. */
-#define REST_FACTOR 19
 /* A device that has not taken a round of a whole proof after this holds up the others no more. */
 #define LAGGARD_MS 2000
-/* Whole proofs of the same tables: a pause as long as the proof took, at most this. */
-#define PAUSE_MOST_MS 60000
-/* Names of a thousand tables beside the slices. */
-#define TEXT_MOST_BYTES ((size_t)JOB_SPEC_MOST_BYTES)
-
-static void on_line(void *ctx, const char *line, size_t len);
-static void on_end(void *ctx, bool ok);
-
-static const struct digest_events events = {.on_line = on_line, .on_end = on_end};
-
-static const char *scope_of(const struct digest_class *c)
-{
-	return c->whole ? "tables" : "slice";
-}
+/* How large tables are is read anew for a new class after this, the names if one is missing. */
+#define SIZES_KEPT_MS 60000
+#define NAMES_KEPT_MS 1000
 
 /* ---- life -------------------------------------------------------------------------- */
 
@@ -40,7 +25,7 @@ struct digest_rounds *digest_rounds_new(const struct digest_env *env)
 	if (!r)
 		return NULL;
 	r->env = env;
-	dynbuf_init(&r->round.counts, TEXT_MOST_BYTES);
+	dynbuf_init(&r->round.counts, ROUND_SPEC_MOST);
 	return r;
 }
 
@@ -62,45 +47,18 @@ void digest_rounds_free(struct digest_rounds *r)
 
 /* ---- the end of a round --------------------------------------------------------------- */
 
-static void next_due(const struct digest_rounds *r, struct digest_class *c, uint64_t now_ms)
-{
-	uint64_t interval_ms = (uint64_t)r->env->config->sync_interval_s * 1000;
-
-	if (!interval_ms)
-		interval_ms = 1000; /* switched off; those who asked before get their answer */
-	if (c->due_ms <= now_ms)
-		c->due_ms += ((now_ms - c->due_ms) / interval_ms + 1) * interval_ms;
-}
-
 /* No round is under way any more. */
 static void close_round(struct digest_rounds *r)
 {
 	struct digest_round *round = &r->round;
-	struct digest_class *c = round->class;
-	uint64_t now_ms = r->env->now_ms();
 
 	if (round->worked_at_ms)
-		round->worked_ms += now_ms - round->worked_at_ms;
+		round->worked_ms += r->env->now_ms() - round->worked_at_ms;
 	metric_add(METRIC_DIGEST_MS, round->worked_ms);
-	if (!c->whole)
-		r->not_before_ms = now_ms + REST_FACTOR * round->worked_ms;
-	c->worked_ms += round->worked_ms;
+	when_round_ended(r);
 	round->stage = ROUND_NONE;
 	round->class = NULL;
 	round->job = NULL;
-}
-
-/* The next proof of these tables has to wait a little. */
-static void close_proof(struct digest_rounds *r, struct digest_class *c, bool failed)
-{
-	uint64_t pause_ms = c->worked_ms < PAUSE_MOST_MS ? c->worked_ms : PAUSE_MOST_MS;
-
-	if (failed && pause_ms < 1000)
-		pause_ms = 1000;
-	c->under_way = false;
-	c->worked_ms = 0;
-	if (c->whole)
-		c->due_ms = r->env->now_ms() + pause_ms;
 }
 
 /* Those who were told that it began, or those who were not. */
@@ -127,28 +85,9 @@ static void fail_round(struct digest_rounds *r, const char *reason)
 	if (round->stage == ROUND_BOUNDS)
 		class_give_up_bounds(c);
 	close_round(r);
-	close_proof(r, c, true);
+	when_proof_ended(r, c, true);
 	fail_asks(r, c, begun);
 	r->env->turn_in(r->env->ctx, 0);
-}
-
-static struct frame *print_digest(const struct digest_rounds *r)
-{
-	const struct digest_round *round = &r->round;
-	char cursor[CURSOR_TEXT_BYTES];
-	struct dynbuf b;
-
-	dynbuf_init(&b, TEXT_MOST_BYTES);
-	dynbuf_addf(&b,
-		    "{\"type\":\"digest\",\"id\":%" PRIu64 ",\"scope\":\"%s\",\"cursor\":\"%s\","
-		    "\"slices\":[",
-		    round->id, scope_of(round->class), cursor_format(&round->cursor, cursor));
-	for (size_t i = 0; i < round->slice_count; i++)
-		dynbuf_addf(&b, "%s{\"rows\":%" PRIu64 ",\"hash\":\"%s\"}", i ? "," : "",
-			    round->results[i].rows, round->results[i].hash);
-	dynbuf_addf(&b, "],\"counts\":{%s},\"last\":%s}",
-		    round->counts.len ? round->counts.data : "", round->is_last ? "true" : "false");
-	return out_message(&b);
 }
 
 /* Each gets it when it was given everything up to the round's batch. */
@@ -172,19 +111,11 @@ static void hand_out(struct digest_rounds *r, struct digest_class *c, struct fra
 	}
 }
 
-static bool is_complete(const struct digest_round *round)
-{
-	for (size_t i = 0; i < round->slice_count; i++)
-		if (!round->results[i].known)
-			return false;
-	return round->cursor.batch && !round->counts.failed;
-}
-
 static void finish_round(struct digest_rounds *r)
 {
 	struct digest_round *round = &r->round;
 	struct digest_class *c = round->class;
-	struct frame *f = is_complete(round) ? print_digest(r) : NULL;
+	struct frame *f = digest_round_print_digest(round);
 
 	if (!f) {
 		fail_round(r, "the job did not say all");
@@ -198,7 +129,7 @@ static void finish_round(struct digest_rounds *r)
 	frame_unref(f);
 	close_round(r);
 	if (round->is_last)
-		close_proof(r, c, false);
+		when_proof_ended(r, c, false);
 	else
 		c->due_ms = r->env->now_ms() + LAGGARD_MS;
 	c->since_ms = r->env->now_ms();
@@ -206,145 +137,16 @@ static void finish_round(struct digest_rounds *r)
 	r->env->turn_in(r->env->ctx, 0);
 }
 
-/* ---- the job ------------------------------------------------------------------------------ */
-
-static void take_slice(struct digest_round *round, const json_t *m)
-{
-	const char *hash = json_string_value(json_object_get(m, "hash"));
-	json_int_t i = json_integer_value(json_object_get(m, "slice"));
-	json_int_t rows = json_integer_value(json_object_get(m, "rows"));
-	struct slice_result *result;
-
-	if (i < 0 || (size_t)i >= round->slice_count || rows < 0 || !hash || strlen(hash) != 16 ||
-	    strspn(hash, "0123456789abcdef") != 16)
-		return;
-	result = &round->results[i];
-	result->known = true;
-	result->rows = (uint64_t)rows;
-	memcpy(result->hash, hash, sizeof(result->hash));
-}
-
-static void take_count(struct digest_round *round, const char *table, const json_t *rows)
-{
-	struct dynbuf *b = &round->counts;
-
-	if (b->len)
-		dynbuf_adds(b, ",");
-	dynbuf_add_json(b, table, strlen(table));
-	if (json_is_integer(rows))
-		dynbuf_addf(b, ":%lld", (long long)json_integer_value(rows));
-	else
-		dynbuf_adds(b, ":null");
-}
-
-static void on_line(void *ctx, const char *line, size_t len)
-{
-	struct digest_rounds *r = ctx;
-	struct digest_round *round = &r->round;
-	json_t *m = json_loadb(line, len, 0, NULL);
-	const char *cursor = json_string_value(json_object_get(m, "cursor"));
-	const char *error = json_string_value(json_object_get(m, "error"));
-	const char *count = json_string_value(json_object_get(m, "count"));
-	const char *bounds = json_string_value(json_object_get(m, "bounds"));
-
-	/* what came before was the start of a process */
-	if (!round->worked_at_ms)
-		round->worked_at_ms = r->env->now_ms();
-	if (cursor && !cursor_parse(cursor, strlen(cursor), &round->cursor))
-		error = "no cursor";
-	if (json_object_get(m, "slice"))
-		take_slice(round, m);
-	if (count)
-		take_count(round, count, json_object_get(m, "rows"));
-	if (bounds && (round->stage != ROUND_BOUNDS ||
-		       !class_take_bounds(round->class, bounds, json_object_get(m, "keys"))))
-		error = "bounds that nobody asked for";
-	if (error && !round->error[0])
-		snprintf(round->error, sizeof(round->error), "%s", error);
-	json_decref(m);
-}
-
-static void start_slices(struct digest_rounds *r);
-
-static void on_end(void *ctx, bool ok)
-{
-	struct digest_rounds *r = ctx;
-	struct digest_round *round = &r->round;
-
-	round->job = NULL;
-	if (!ok || round->error[0]) {
-		fail_round(r, round->error[0] ? round->error : "the job ended early");
-	} else if (round->stage == ROUND_BOUNDS) {
-		round->worked_ms += r->env->now_ms() - round->worked_at_ms;
-		start_slices(r);
-	} else {
-		finish_round(r);
-	}
-}
-
 /* ---- the beginning of a round -------------------------------------------------------------- */
-
-static void add_slices(const struct digest_round *round, bool for_job, struct dynbuf *b)
-{
-	dynbuf_adds(b, "\"slices\":[");
-	for (size_t i = 0; i < round->slice_count; i++) {
-		const struct class_table *t = round->slices[i].table;
-
-		dynbuf_adds(b, i ? ",{\"table\":" : "{\"table\":");
-		dynbuf_add_json(b, t->name, strlen(t->name));
-		dynbuf_adds(b, ",");
-		if (for_job && t->skip)
-			dynbuf_addf(b, "\"skip\":%s,", t->skip);
-		class_add_range(&round->slices[i], b);
-		dynbuf_adds(b, "}");
-	}
-	dynbuf_adds(b, "]");
-}
-
-static bool is_whole_in(const struct digest_round *round, const struct class_table *t)
-{
-	for (size_t i = 0; i < round->slice_count; i++)
-		if (round->slices[i].table == t)
-			return class_is_whole_table(&round->slices[i]);
-	return false;
-}
-
-/* Tables of which a part is proved, or nothing, are counted; a whole proof sees every row. */
-static void add_counts(const struct digest_round *round, struct dynbuf *b)
-{
-	const struct digest_class *c = round->class;
-	bool first = true;
-
-	dynbuf_adds(b, ",\"counts\":[");
-	for (size_t i = 0; !c->whole && i < c->table_count; i++) {
-		if (is_whole_in(round, &c->tables[i]))
-			continue;
-		dynbuf_adds(b, first ? "" : ",");
-		dynbuf_add_json(b, c->tables[i].name, strlen(c->tables[i].name));
-		first = false;
-	}
-	dynbuf_adds(b, "]");
-}
-
-static bool start_job(struct digest_rounds *r, struct dynbuf *spec)
-{
-	struct digest_round *round = &r->round;
-
-	dynbuf_addf(spec, ",\"slice_rows\":%d}", SLICE_ROWS);
-	round->worked_at_ms = 0;
-	round->job = spec->failed ? NULL : r->env->start(spec->data, &events, r);
-	dynbuf_free(spec);
-	return round->job != NULL;
-}
 
 static struct frame *print_begin(const struct digest_round *round)
 {
 	struct dynbuf b;
 
-	dynbuf_init(&b, TEXT_MOST_BYTES);
+	dynbuf_init(&b, ROUND_SPEC_MOST);
 	dynbuf_addf(&b, "{\"type\":\"digest_begin\",\"id\":%" PRIu64 ",\"scope\":\"%s\",",
-		    round->id, scope_of(round->class));
-	add_slices(round, false, &b);
+		    round->id, digest_round_scope(round));
+	digest_round_add_slices(round, false, &b);
 	dynbuf_adds(&b, "}");
 	return out_message(&b);
 }
@@ -362,6 +164,8 @@ static void say_begin(struct digest_rounds *r)
 		r->walk = a->next;
 		if (!joins && !a->id)
 			continue;
+		if (c->whole && !a->id)
+			a->began_ms = r->env->now_ms();
 		a->id = r->round.id;
 		device_say(a->device, frame_ref(f));
 	}
@@ -389,13 +193,13 @@ static void start_slices(struct digest_rounds *r)
 	memset(&round->cursor, 0, sizeof(round->cursor));
 	dynbuf_reset(&round->counts);
 	metric_add(METRIC_DIGEST_ROUNDS, 1);
-	dynbuf_init(&spec, TEXT_MOST_BYTES);
+	dynbuf_init(&spec, ROUND_SPEC_MOST);
 	dynbuf_adds(&spec, "{");
-	add_slices(round, true, &spec);
-	add_counts(round, &spec);
+	digest_round_add_slices(round, true, &spec);
+	digest_round_add_counts(round, &spec);
 	/* first the devices, then the job: see digest_round.h */
 	say_begin(r);
-	if (!start_job(r, &spec))
+	if (!digest_round_start_job(r, &spec))
 		fail_round(r, "no job could be started");
 }
 
@@ -404,35 +208,75 @@ static void start_bounds(struct digest_rounds *r, const char *table)
 	struct dynbuf spec;
 
 	r->round.stage = ROUND_BOUNDS;
-	dynbuf_init(&spec, TEXT_MOST_BYTES);
+	dynbuf_init(&spec, ROUND_SPEC_MOST);
 	dynbuf_adds(&spec, "{\"bounds\":[");
 	dynbuf_add_json(&spec, table, strlen(table));
 	dynbuf_adds(&spec, "]");
 	class_await_bounds(r->round.class);
-	if (!start_job(r, &spec))
+	if (!digest_round_start_job(r, &spec))
 		fail_round(r, "no job could be started");
 	/* here the first line is the end of the work */
 	r->round.worked_at_ms = r->env->now_ms();
 }
 
-/* False: the list of tables is not known yet. */
+void digest_round_job_ended(struct digest_rounds *r, bool ok)
+{
+	struct digest_round *round = &r->round;
+
+	round->job = NULL;
+	if (!ok || round->error[0]) {
+		fail_round(r, round->error[0] ? round->error : "the job ended early");
+	} else if (round->stage == ROUND_BOUNDS) {
+		round->worked_ms += r->env->now_ms() - round->worked_at_ms;
+		start_slices(r);
+	} else {
+		finish_round(r);
+	}
+}
+
+static bool are_published(const struct table_sizes *all, char *const *names, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		size_t at = 0;
+
+		while (at < all->count && strcmp(all->names[at], names[i]) != 0)
+			at++;
+		if (at == all->count)
+			return false;
+	}
+	return true;
+}
+
+static bool read_published(struct digest_rounds *r, uint64_t age_most_ms, struct table_sizes *all)
+{
+	return r->env->published(r->env->ctx, age_most_ms, &all->names, &all->rows, &all->count);
+}
+
+/* False: the list of tables is not known yet, or one that is asked for is not in it. */
 static bool refresh_tables(struct digest_rounds *r, struct digest_class *c)
 {
-	char *const *names = c->asked;
-	size_t count = c->asked_count;
+	struct table_sizes all;
 	bool is_new = !c->table_count;
 
-	if (!names && !r->env->published(r->env->ctx, &names, &count))
+	if (!read_published(r, is_new ? SIZES_KEPT_MS : UINT64_MAX, &all))
 		return false;
+	if (c->asked && !are_published(&all, c->asked, c->asked_count)) {
+		if (read_published(r, NAMES_KEPT_MS, &all)) {
+			fail_asks(r, c, false);
+			r->env->turn_in(r->env->ctx, 0);
+		}
+		return false;
+	}
 	/* without memory for all of them those that fitted are proved */
-	if (!class_set_tables(c, names, count))
+	if (!class_set_tables(c, c->asked ? c->asked : all.names,
+			      c->asked ? c->asked_count : all.count, &all))
 		log_warning("out of memory for the tables of a proof");
 	if (is_new && !c->whole)
 		class_begin_at(c, c->begin_at);
 	return true;
 }
 
-static void begin_round(struct digest_rounds *r, struct digest_class *c)
+void digest_round_begin(struct digest_rounds *r, struct digest_class *c)
 {
 	const char *table;
 
@@ -441,9 +285,10 @@ static void begin_round(struct digest_rounds *r, struct digest_class *c)
 			return;
 		if (c->whole)
 			class_begin_at(c, 0);
-		next_due(r, c, r->env->now_ms());
+		when_round_begins(r, c);
 	}
 	r->round.class = c;
+	r->round.began_ms = r->env->now_ms();
 	r->round.worked_ms = 0;
 	r->round.worked_at_ms = 0;
 	r->round.error[0] = '\0';
@@ -452,76 +297,6 @@ static void begin_round(struct digest_rounds *r, struct digest_class *c)
 		start_bounds(r, table);
 	else
 		start_slices(r);
-}
-
-/* Does the next round of a whole proof have to wait for a device? */
-static bool waits_for_device(const struct digest_class *c)
-{
-	for (const struct digest_ask *a = c->asks; a; a = a->next)
-		if (a->held)
-			return true;
-	return false;
-}
-
-/* All who were to have its proof are gone. */
-static bool is_deserted(const struct digest_class *c)
-{
-	for (const struct digest_ask *a = c->asks; a; a = a->next)
-		if (a->id)
-			return false;
-	return c->under_way;
-}
-
-static uint64_t when(const struct digest_rounds *r, const struct digest_class *c)
-{
-	if (c->under_way)
-		return waits_for_device(c) ? c->due_ms : c->since_ms;
-	return c->whole || c->due_ms > r->not_before_ms ? c->due_ms : r->not_before_ms;
-}
-
-/* While the database rests several are due: the one that has been for the longest. */
-static bool comes_before(const struct digest_rounds *r, const struct digest_class *a,
-			 const struct digest_class *b)
-{
-	if (when(r, a) != when(r, b))
-		return when(r, a) < when(r, b);
-	return a->due_ms <= b->due_ms;
-}
-
-/* Nobody waits for those who still have not taken the round before. */
-static void drop_laggards(struct digest_rounds *r, struct digest_class *c)
-{
-	for (r->walk = c->under_way ? c->asks : NULL; r->walk;) {
-		struct digest_ask *a = r->walk;
-
-		r->walk = a->next;
-		if (a->held)
-			ask_fail(r, a);
-	}
-}
-
-void digest_rounds_turn(struct digest_rounds *r)
-{
-	struct digest_class *first = NULL;
-	uint64_t now_ms = r->env->now_ms();
-
-	ask_serve_line(r);
-	if (r->round.class || !r->connected)
-		return;
-	for (struct digest_class *c = r->classes; c; c = c->next) {
-		if (is_deserted(c))
-			close_proof(r, c, false);
-		if (c->asks && (!first || comes_before(r, c, first)))
-			first = c;
-	}
-	if (!first)
-		return;
-	if (when(r, first) > now_ms) {
-		r->env->turn_in(r->env->ctx, (uint32_t)(when(r, first) - now_ms));
-		return;
-	}
-	drop_laggards(r, first);
-	begin_round(r, first);
 }
 
 void digest_rounds_connected(struct digest_rounds *r, bool connected)
@@ -533,7 +308,7 @@ void digest_rounds_connected(struct digest_rounds *r, bool connected)
 		fail_round(r, "the database is out of reach");
 	for (struct digest_class *c = r->classes; c; c = c->next) {
 		if (c->under_way) {
-			close_proof(r, c, true);
+			when_proof_ended(r, c, true);
 			fail_asks(r, c, true);
 		}
 	}

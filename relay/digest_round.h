@@ -10,9 +10,8 @@
  * have reached a device before digest_begin, so the state at k is among those
  * it passes through between 1 and 3.
  *
- * Periodic rounds of a class keep to a grid of sync_interval_s; the rounds of a
- * whole proof follow each other.  One job at a time, and no periodic round
- * before the database has rested 19 times as long as it worked for the last.
+ * digest_ask.c knows who asks, digest_when.c which class is the next and when,
+ * digest_round.c what a round is, digest_job.c what is said to the job and by it.
  * Pure: time, jobs and the list of tables come through struct digest_env.
  */
 #ifndef CLINIC_RELAY_DIGEST_ROUND_H
@@ -33,6 +32,8 @@
 #define CLASSES_MOST 8
 /* Who asks for one class more waits for one to be free of requests. */
 #define CLASS_WAITS_MOST 1000
+/* Names of a thousand tables beside the slices. */
+#define ROUND_SPEC_MOST ((size_t)JOB_SPEC_MOST_BYTES)
 
 struct device;
 struct digest_rounds;
@@ -47,13 +48,17 @@ struct digest_ask {
 	uint64_t id;                       /* of the digest_begin that was said; 0: none */
 	struct frame *held;                /* the answer, given when the device has all up to: */
 	struct cursor until;
+	uint64_t began_ms; /* whole: the first digest_begin; 0: none */
+	uint64_t rest_ms;  /* ... the next one not before this */
 };
 
 struct digest_env {
 	const struct config *config;
 	uint64_t (*now_ms)(void);
-	/* All published tables.  False: not known; digest_rounds_turn() when they are. */
-	bool (*published)(void *ctx, char *const **names, size_t *count);
+	/* All published tables, read so long ago at most, as published_tables() says.  False: not
+	   known; digest_rounds_turn() when they are. */
+	bool (*published)(void *ctx, uint64_t age_most_ms, char *const **names,
+			  const uint64_t **rows, size_t *count);
 	struct job *(*start)(const char *spec, const struct digest_events *events, void *ctx);
 	void (*cancel)(struct job *j);
 	/* Call digest_rounds_turn() in so many milliseconds, and not when it was said before. */
@@ -81,7 +86,7 @@ void digest_forget(struct digest_rounds *r, struct device *d);
 /* An answer whose time has come, with a reference for the caller, or NULL. */
 struct frame *digest_next(struct digest_rounds *r, struct device *d);
 
-/* ---- between digest_ask.c and digest_round.c ---------------------------------------- */
+/* ---- between the files of it -------------------------------------------------------- */
 
 typedef enum { ROUND_NONE, ROUND_BOUNDS, ROUND_SLICES } round_stage;
 
@@ -100,9 +105,10 @@ struct digest_round {
 	struct digest_slice slices[ROUND_SLICES_MOST];
 	struct slice_result results[ROUND_SLICES_MOST];
 	size_t slice_count;
-	bool is_last;          /* of a whole proof */
-	struct cursor cursor;  /* batch 0: not cut yet */
-	struct dynbuf counts;  /* "table":rows,... */
+	bool is_last;         /* of a whole proof */
+	struct cursor cursor; /* batch 0: not cut yet */
+	struct dynbuf counts; /* "table":rows,... */
+	uint64_t began_ms;
 	uint64_t worked_at_ms; /* since when the database works */
 	uint64_t worked_ms;    /* for what came before */
 	char error[200];
@@ -113,13 +119,15 @@ struct digest_rounds {
 	bool connected;
 	struct digest_class *classes;
 	size_t class_count;
-	struct digest_ask *line; /* waiting for a class, the last who came first */
-	size_t line_count;
-	struct digest_ask *held; /* answered, if they only had all up to the answer */
-	struct digest_ask *walk; /* the next of a walk under way over a list */
+	struct digest_ask *line;    /* waiting for a class, the last who came first */
+	struct digest_ask *resting; /* had a whole proof a moment ago */
+	size_t line_count;          /* of both */
+	struct digest_ask *held;    /* answered, if they only had all up to the answer */
+	struct digest_ask *walk;    /* the next of a walk under way over a list */
 	struct digest_round round;
 	uint64_t last_id;
-	uint64_t not_before_ms; /* for periodic rounds */
+	uint64_t not_before_ms;       /* for periodic rounds */
+	uint64_t whole_not_before_ms; /* for whole proofs */
 	uint64_t classes_made;
 	bool complained;
 };
@@ -131,7 +139,33 @@ void ask_end(struct digest_rounds *r, struct digest_ask *a);
 void ask_fail(struct digest_rounds *r, struct digest_ask *a);
 /* Those in line, as far as there is room now. */
 void ask_serve_line(struct digest_rounds *r);
+/* When the next of those who rest may stand in line; UINT64_MAX: nobody rests. */
+uint64_t ask_rested_ms(const struct digest_rounds *r);
 /* Wake the devices of a list who may have their answers. */
 void ask_look(struct digest_rounds *r, struct digest_ask *list);
+
+/* No more than this, however long a proof took: a person may wait for the next one. */
+#define PAUSE_MOST_MS 60000
+
+/* A class's next round, now that this one begins. */
+void when_round_begins(struct digest_rounds *r, struct digest_class *c);
+/* The round under way has ended, well or not. */
+void when_round_ended(struct digest_rounds *r);
+/* ... and with it the proof of this class. */
+void when_proof_ended(struct digest_rounds *r, struct digest_class *c, bool failed);
+
+void digest_round_begin(struct digest_rounds *r, struct digest_class *c);
+/* The job is over; round->error says what it said. */
+void digest_round_job_ended(struct digest_rounds *r, bool ok);
+
+/* The scope that a device asked for. */
+const char *digest_round_scope(const struct digest_round *round);
+/* "slices":[…] and "counts":[…], as the job takes them, or devices. */
+void digest_round_add_slices(const struct digest_round *round, bool for_job, struct dynbuf *b);
+void digest_round_add_counts(const struct digest_round *round, struct dynbuf *b);
+/* Takes over spec, an object without its end.  False: no process. */
+bool digest_round_start_job(struct digest_rounds *r, struct dynbuf *spec);
+/* The answer, once the job said all, else NULL. */
+struct frame *digest_round_print_digest(const struct digest_round *round);
 
 #endif

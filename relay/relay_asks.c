@@ -8,12 +8,11 @@
 #include "metrics.h"
 #include "published.h"
 
-static bool env_published(void *ctx, char *const **names, size_t *count)
+static bool env_published(void *ctx, uint64_t age_most_ms, char *const **names,
+			  const uint64_t **rows, size_t *count)
 {
-	const uint64_t *rows;
-
 	(void)ctx;
-	if (published_tables(UINT64_MAX, names, &rows, count))
+	if (published_tables(age_most_ms, names, rows, count))
 		return true;
 	published_ask();
 	return false;

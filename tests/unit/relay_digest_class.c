@@ -205,6 +205,92 @@ static void a_large_table_is_proved_by_slices(void **state)
 	expect_range(slice(w, 1), "bills", NULL, NULL);
 }
 
+static void expect_bounds_asked(const struct world *w, const char *table)
+{
+	const json_t *asked = json_object_get(w->spec, "bounds");
+
+	assert_int_equal(json_array_size(asked), 1);
+	assert_string_equal(json_string_value(json_array_get(asked, 0)), table);
+}
+
+/* One that holds nothing, or lies, has the bounds asked for all the same. */
+static void no_device_makes_small(struct world *w, uint64_t rows)
+{
+	struct peer *a = peer_come(&w->office, "null");
+
+	w->rows[1] = rows;
+	ask_with(a, "slice", "\"counts\":{\"bills\":0,\"patients\":0,\"payments\":0}");
+	pass(w, 0);
+	assert_int_equal(slice_count(w), 1);
+	expect_range(slice(w, 0), "bills", NULL, NULL);
+	finish_job(w, 10, 7);
+	ask_with(a, "slice", "\"counts\":{\"patients\":1}");
+	pass(w, 30000);
+	expect_bounds_asked(w, "patients");
+	end_bounds(w);
+	expect_range(slice(w, 0), "patients", NULL, "a");
+}
+
+static void no_device_makes_a_large_table_small(void **state)
+{
+	no_device_makes_small(*state, 400000);
+}
+
+static void no_device_knows_what_the_server_does_not(void **state)
+{
+	no_device_makes_small(*state, UINT64_MAX);
+}
+
+/* What a round counts besides is as good a word. */
+static void a_table_that_grew_is_cut(void **state)
+{
+	struct world *w = *state;
+	struct peer *a = peer_come(&w->office, "null");
+
+	w->rows[0] = 9950; /* fills the round */
+	ask(a);
+	pass(w, 0);
+	assert_int_equal(slice_count(w), 1);
+	line(w, "{\"count\":\"patients\",\"rows\":50000}");
+	finish_job(w, 10, 9950);
+	ask(a);
+	pass(w, 30000);
+	expect_bounds_asked(w, "patients");
+	end_bounds(w);
+	finish_job(w, 10, 10000);
+}
+
+static void a_list_that_is_old_is_read_again(void **state)
+{
+	struct world *w = *state;
+	struct peer *a = peer_come(&w->office, "null");
+
+	ask(a);
+	pass(w, 0);
+	finish_job(w, 10, 7);
+	w->read_ms = clock_ms;
+	pass(w, 60001);
+	/* for a class that is new */
+	ask(a);
+	pass(w, 0);
+	assert_true(clock_ms - w->read_ms > 60000);
+	finish_job(w, 10, 7);
+	ask_with(a, "slice", COUNTS ",\"skip\":{\"patients\":[\"a\"]}");
+	pass(w, 30000);
+	assert_true(clock_ms - w->read_ms <= 30000);
+	finish_job(w, 10, 7);
+	for (int round = 0; round < 3; round++) {
+		expect(a, "digest_begin");
+		expect(a, "digest");
+	}
+	/* and for a name that may be */
+	ask_with(a, "slice", "\"counts\":{},\"tables\":[\"nonsense\"]");
+	pass(w, 2000);
+	assert_true(clock_ms - w->read_ms <= 2000);
+	expect_failed(a);
+	assert_int_equal(w->jobs, 3);
+}
+
 static void bounds_that_do_not_come_hold_up_nothing(void **state)
 {
 	struct world *w = *state;
@@ -288,6 +374,10 @@ int main(void)
 		TEST(one_class_too_many_waits),
 		TEST(classes_take_turns),
 		TEST(a_large_table_is_proved_by_slices),
+		TEST(no_device_makes_a_large_table_small),
+		TEST(no_device_knows_what_the_server_does_not),
+		TEST(a_table_that_grew_is_cut),
+		TEST(a_list_that_is_old_is_read_again),
 		TEST(bounds_that_do_not_come_hold_up_nothing),
 		TEST(a_whole_proof_goes_through_all_at_once),
 		TEST(a_proof_does_not_wait_for_who_does_not_read),

@@ -197,6 +197,95 @@ static void the_database_rests(void **state)
 	assert_int_equal(w->jobs, 2);
 }
 
+/*
+ * Milliseconds of a minute in which the database works, when so many devices ask
+ * for whole proofs, of ever other tables, whenever they have their answer; one of
+ * them takes 100 ms.  proofs[i]: how many device i has had.
+ */
+static int busy_with(struct world *w, size_t devices, int *proofs)
+{
+	static const char *const lists[] = {"[\"bills\"]", "[\"patients\"]", "[\"payments\"]",
+					    "[\"bills\",\"payments\"]", "null"};
+	bool waits[PEERS_MOST] = {0};
+	int busy = 0, worked = 0, number = 0;
+	char more[200];
+
+	for (int ms = 0; ms < 60000; ms += 20) {
+		for (size_t i = 0; i < devices; i++) {
+			struct peer *p = &w->office.peers[i];
+
+			for (const json_t *m; (m = next(p)) != NULL;) {
+				if (strcmp(text_at(m, "type"), "digest") != 0)
+					continue;
+				waits[i] = false;
+				proofs[i]++;
+			}
+			if (waits[i])
+				continue;
+			snprintf(more, sizeof(more), COUNTS ",\"tables\":%s", lists[number++ % 5]);
+			p->device->messages_left = 100;
+			ask_with(p, "tables", more);
+			waits[i] = true;
+		}
+		worked = w->spec ? worked + 20 : 0;
+		busy += worked ? 20 : 0;
+		pass(w, 20);
+		if (worked == 100)
+			finish_job(w, 10, 7);
+	}
+	return busy;
+}
+
+static void whole_proofs_leave_half_of_the_time(void **state)
+{
+	struct world *w = *state;
+	int proofs[3] = {0};
+
+	for (size_t i = 0; i < 3; i++)
+		peer_come(&w->office, "null");
+	/* the first at once, whoever it is */
+	ask_with(&w->office.peers[0], "tables", COUNTS);
+	pass(w, 0);
+	assert_int_equal(w->jobs, 1);
+	finish_job(w, 10, 7);
+	assert_in_range(busy_with(w, 1, proofs), 20000, 32000);
+	memset(proofs, 0, sizeof(proofs));
+	assert_in_range(busy_with(w, 3, proofs), 20000, 32000);
+	for (size_t i = 0; i < 3; i++)
+		assert_in_range(proofs[i], 60, 140);
+}
+
+/* Who gives a proof up has had it all the same, and nobody else's is under way beside one. */
+static void a_proof_that_is_given_up_counts(void **state)
+{
+	struct world *w = *state;
+	struct peer *a = peer_come(&w->office, "null"), *b = peer_come(&w->office, "null");
+
+	ask_with(a, "tables", COUNTS);
+	pass(w, 0);
+	ask_with(b, "tables", COUNTS ",\"tables\":[\"bills\"]");
+	pass(w, 3000);
+	assert_int_equal(w->jobs, 1);
+	ask_with(a, "tables", COUNTS ",\"tables\":[\"payments\"]");
+	finish_job(w, 10, 7);
+	pass(w, 2999);
+	assert_null(w->spec);
+	pass(w, 1);
+	assert_string_equal(text_at(slice(w, 0), "table"), "bills");
+	pass(w, 1000);
+	finish_job(w, 10, 7);
+	pass(w, 999);
+	assert_null(w->spec);
+	pass(w, 1);
+	assert_string_equal(text_at(slice(w, 0), "table"), "payments");
+	peer_leave(a);
+	/* periodic ones do not wait for that */
+	finish_job(w, 10, 7);
+	ask(b);
+	pass(w, 0);
+	assert_int_equal(w->jobs, 4);
+}
+
 static void nothing_begins_before_the_tables_are_known(void **state)
 {
 	struct world *w = *state;
@@ -208,6 +297,7 @@ static void nothing_begins_before_the_tables_are_known(void **state)
 	assert_int_equal(w->jobs, 0);
 	expect_nothing(a);
 	w->tables_known = true;
+	w->read_ms = clock_ms;
 	digest_rounds_turn(w->office.env.digests);
 	assert_int_equal(w->jobs, 1);
 }
@@ -347,6 +437,8 @@ int main(void)
 		TEST(many_cost_what_one_costs),
 		TEST(rounds_keep_to_their_grid),
 		TEST(the_database_rests),
+		TEST(whole_proofs_leave_half_of_the_time),
+		TEST(a_proof_that_is_given_up_counts),
 		TEST(nothing_begins_before_the_tables_are_known),
 		TEST(without_an_interval_only_whole_proofs),
 		TEST(a_job_that_fails_is_said),

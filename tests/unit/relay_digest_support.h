@@ -13,6 +13,8 @@ struct world {
 	struct office office;
 	struct digest_env env;
 	bool tables_known, no_process;
+	uint64_t rows[3]; /* of the tables, as the server says */
+	uint64_t read_ms; /* when it said so */
 	uint64_t turn_ms; /* when a turn is due; UINT64_MAX: none */
 	/* the job */
 	const struct digest_events *events;
@@ -24,11 +26,21 @@ struct world {
 
 static struct world *started; /* job starts come without a context of ours */
 
-static bool published(void *ctx, char *const **out, size_t *count)
+static bool published(void *ctx, uint64_t age_most_ms, char *const **out, const uint64_t **rows,
+		      size_t *count)
 {
+	struct world *w = ctx;
+
 	*out = names;
+	*rows = w->rows;
 	*count = 3;
-	return ((struct world *)ctx)->tables_known;
+	/* asked for, and there at the next turn */
+	if (w->tables_known && clock_ms - w->read_ms > age_most_ms) {
+		w->read_ms = clock_ms;
+		w->turn_ms = clock_ms;
+		return false;
+	}
+	return w->tables_known;
 }
 
 static void turn_in(void *ctx, uint32_t delay_ms)
@@ -71,6 +83,7 @@ static int set_up(void **state)
 	started = w;
 	w->turn_ms = UINT64_MAX;
 	w->tables_known = true;
+	memcpy(w->rows, (uint64_t[]){10, 100, 20}, sizeof(w->rows));
 	office_open(&w->office);
 	w->env = (struct digest_env){.config = &w->office.config,
 				     .now_ms = read_clock,
