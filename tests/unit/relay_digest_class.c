@@ -315,8 +315,11 @@ static void a_whole_proof_goes_through_all_at_once(void **state)
 
 	ask_with(a, "tables", LARGE);
 	pass(w, 0);
+	/* for what somebody else asks meanwhile, the end of all of it is waited for */
+	ask_with(peer_come(&w->office, "null"), "tables", COUNTS ",\"tables\":[\"bills\"]");
 	finish_job(w, 10, 10); /* bills, before the large one */
 	pass(w, 0);
+	expect_bounds_asked(w, "patients");
 	end_bounds(w);
 	ask_with(late, "tables", LARGE);
 	assert_int_equal(slice_count(w), 5);
@@ -364,6 +367,35 @@ static void a_proof_does_not_wait_for_who_does_not_read(void **state)
 	expect_nothing(slow);
 }
 
+/* It took two seconds from its begin to its end, though the database hardly worked. */
+static void who_had_a_long_proof_waits_as_long(void **state)
+{
+	struct world *w = *state;
+	struct peer *a = peer_come(&w->office, "null"), *slow = peer_come(&w->office, "null");
+
+	ask_with(a, "tables", LARGE);
+	ask_with(slow, "tables", LARGE);
+	pass(w, 0);
+	slow->stopped = true;
+	batch_comes(&w->office, 11, "patients");
+	finish_job(w, 11, 10);
+	pass(w, 2000);
+	end_bounds(w);
+	finish_job(w, 11, 10);
+	ask_with(a, "tables", COUNTS ",\"tables\":[\"bills\"]");
+	pass(w, 0);
+	assert_null(w->spec);
+	/* nobody else does */
+	ask_with(peer_come(&w->office, "null"), "tables", COUNTS ",\"tables\":[\"payments\"]");
+	pass(w, 0);
+	expect_range(slice(w, 0), "payments", NULL, NULL);
+	finish_job(w, 11, 10);
+	pass(w, 1999);
+	assert_null(w->spec);
+	pass(w, 1);
+	expect_range(slice(w, 0), "bills", NULL, NULL);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -381,6 +413,7 @@ int main(void)
 		TEST(bounds_that_do_not_come_hold_up_nothing),
 		TEST(a_whole_proof_goes_through_all_at_once),
 		TEST(a_proof_does_not_wait_for_who_does_not_read),
+		TEST(who_had_a_long_proof_waits_as_long),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
