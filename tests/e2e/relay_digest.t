@@ -239,4 +239,40 @@ for (1 .. 210) { ask($loud) or last }
 is($loud->wait_close, 4400, 'who asks too often is refused');
 ask($one, scope => 'tables', tables => ['payments']);
 ok((answer($one))[1]{last}, 'and nobody else');
+
+# ---- nobody but the server knows how large a table is ------------------------------------------
+
+$dbh->do('CREATE TABLE large (id int PRIMARY KEY, t text)');
+$dbh->do('INSERT INTO large SELECT n, md5(n::text) FROM generate_series(1, 30000) n');
+$dbh->do("SELECT clinic_sync.publish('large')");
+$clinic->cut_batch;
+sub largest_slice {
+	my ($name) = @_;
+	my $raw = ClinicTest::Raw->live($clinic, $name);
+	my %slices;
+	for (1 .. 20) {
+		ask($raw, counts => {map { $_ => 0 } @TABLES, 'large'}, skip => {users => [$name]});
+		($begin, $digest) = answer($raw);
+		next if $digest->{failed};
+		push @{$slices{$begin->{slices}[$_]{table}}}, $digest->{slices}[$_]{rows} for 0 .. $#{$begin->{slices}};
+		last if @{$slices{large} // []} >= 3;
+	}
+	return max(@{$slices{large}});
+}
+is(largest_slice('lastName'), 10_000, 'a device that says it holds nothing has a large table cut, also one never analyzed');
+$dbh->do('ANALYZE large');
+$dbh->do("SELECT clinic_sync.unpublish('large')");
+$dbh->do("SELECT clinic_sync.publish('large')");
+$clinic->cut_batch;
+is(largest_slice('firstName'), 10_000, 'or analyzed');
+
+# The list of tables does not wait for who holds one of them.
+$dbh->do("SELECT clinic_sync.unpublish('large')");
+$clinic->cut_batch;
+$locker->begin_work;
+$locker->do('LOCK TABLE patients IN ACCESS EXCLUSIVE MODE');
+my $since = now();
+my $named = ClinicTest::Raw->live($clinic, 'named', tables => ['payments']);
+cmp_ok(now() - $since, '<', 5, 'a device that names its tables is let in while another table is locked');
+$locker->rollback;
 done_testing();
