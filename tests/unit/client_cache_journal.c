@@ -257,7 +257,7 @@ static void lets_readers_in_meanwhile(void **state)
 		sqlite3 *db;
 		int reads = 0;
 
-		/* as an app that waits five seconds at most; it sees the old state or the new one */
+		/* as an app that waits five seconds; it sees the old state or the new one */
 		if (sqlite3_open(f->path, &db) != SQLITE_OK)
 			_exit(100);
 		sqlite3_busy_timeout(db, 5000);
