@@ -107,16 +107,17 @@ static void remember_number(struct clinic_cache *c, const char *key, json_int_t 
 void prove_file_arrived(struct clinic_cache *c)
 {
 	remember_number(c, "sync_interval_s", interval_s(c));
-	if (prove_sync_request(c) < 0)
+	if (prove_sync_request(c) < 0 && c->prove->newest_request >= 0)
 		remember_number(c, "sync_request", c->prove->newest_request);
 }
 
 void prove_connected(struct clinic_cache *c, const json_t *message)
 {
 	const json_t *interval = json_object_get(message, "sync_interval_s");
+	const json_t *request = json_object_get(message, "sync_request");
 	json_int_t seconds = json_integer_value(interval);
 
-	c->prove->newest_request = json_integer_value(json_object_get(message, "sync_request"));
+	c->prove->newest_request = json_is_integer(request) ? json_integer_value(request) : -1;
 	c->prove->relay_interval_s = -1;
 	if (json_is_integer(interval) && seconds >= 0 && seconds <= 3600)
 		c->prove->relay_interval_s = (int)seconds;

@@ -78,10 +78,10 @@ struct prove {
 	struct proof_table *tables;
 	size_t table_count;
 	struct round rounds[PROOF_SCOPES];
-	int relay_interval_s; /* -1: the relay knows nothing of proofs */
-	json_int_t newest_request;
-	uint64_t next_at; /* the next periodic one */
-	bool found_equal; /* all of the last periodic one */
+	int relay_interval_s;      /* -1: the relay knows nothing of proofs */
+	json_int_t newest_request; /* -1: the relay did not say */
+	uint64_t next_at;          /* the next periodic one */
+	bool found_equal;          /* all of the last periodic one */
 
 	/* sync now */
 	clinic_cache_sync_now_result now;

@@ -122,10 +122,13 @@ static void hand_up_requests(const PGresult *r)
 		if (reporter.events->on_sync_request)
 			reporter.events->on_sync_request(
 				reporter.ctx, reporter.newest_request, PQgetvalue(r, row, 1),
-				text_or_null(r, row, 2), text_or_null(r, row, 3));
+				text_or_null(r, row, 2), text_or_null(r, row, 3),
+				(uint64_t)(strtod(PQgetvalue(r, row, 4), NULL) * 1000));
 	}
 	if (rows >= REQUESTS_AT_ONCE)
 		reporter.duties[DUTY_REQUESTS].due_ms = clock_monotonic_ms();
+	else if (!reporter.on_stopped && reporter.events->on_sync_requests_read)
+		reporter.events->on_sync_requests_read(reporter.ctx);
 }
 
 static void on_done(void *ctx, const struct pq_answer *answer)
@@ -149,7 +152,8 @@ static void begin(int duty)
 
 	if (duty == DUTY_REQUESTS) {
 		snprintf(after, sizeof(after), "%lld", (long long)reporter.newest_request);
-		sql = "SELECT id, kind, tables, device FROM clinic_sync.sync_requests($1)";
+		sql = "SELECT id, kind, tables, device, seconds_left FROM "
+		      "clinic_sync.sync_requests($1)";
 		params[0] = after;
 		param_count = 1;
 		reporter.requests_read_ms = clock_monotonic_ms();
@@ -260,11 +264,6 @@ void pq_report_ring(void)
 	reporter.duties[DUTY_REQUESTS].due_ms =
 		reporter.requests_read_ms + REQUESTS_LEAST_INTERVAL_MS;
 	next_duty(NULL);
-}
-
-int64_t pq_report_newest_request(void)
-{
-	return reporter.newest_request;
 }
 
 bool pq_report_set(const char *relay_json, const char *devices_json)

@@ -12,7 +12,6 @@ cs_status pq_report_start(const struct config *config, const char *relay_id,
 			  struct cs_error *err) CS_CHECKED;
 /* Look for requests now, or soon: anybody can forge the bell. */
 void pq_report_ring(void);
-int64_t pq_report_newest_request(void);
 /* Take over copies of both texts; false: out of memory. */
 bool pq_report_set(const char *relay_json, const char *devices_json);
 /* What the next report will say; valid until the next pq_report_set(). */

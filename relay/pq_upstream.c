@@ -117,8 +117,3 @@ bool upstream_report(const char *relay_json, const char *devices_json)
 {
 	return pq_report_set(relay_json, devices_json);
 }
-
-int64_t upstream_newest_sync_request(void)
-{
-	return pq_report_newest_request();
-}

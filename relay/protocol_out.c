@@ -42,11 +42,14 @@ struct frame *out_connected(const struct config *config, uint32_t reconnect_spre
 		    "\"protocol\":\"" PROTOCOL_NAME "\",\"time\":\"%s\",\"limits\":{"
 		    "\"max_message_bytes\":%lld,\"max_frame_bytes\":%lld,\"ping_interval_s\":%d,"
 		    "\"dead_after_s\":%d,\"client_info_timeout_s\":%d,"
-		    "\"reconnect_spread_ms\":%u},\"sync_interval_s\":%d,\"sync_request\":%lld}",
+		    "\"reconnect_spread_ms\":%u},\"sync_interval_s\":%d",
 		    CLINIC_SYNC_VERSION, clock_utc_text(now), (long long)config->max_message_bytes,
 		    (long long)config->max_frame_bytes, config->ping_interval_s,
 		    config->dead_after_s, config->client_info_timeout_s, reconnect_spread_ms,
-		    config->sync_interval_s, (long long)sync_request);
+		    config->sync_interval_s);
+	if (sync_request >= 0)
+		dynbuf_addf(&b, ",\"sync_request\":%lld", (long long)sync_request);
+	dynbuf_adds(&b, "}");
 	return out_message(&b);
 }
 

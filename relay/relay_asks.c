@@ -103,19 +103,33 @@ void relay_asks_database(struct relay *r)
 	digest_rounds_connected(r->env.digests, r->database_connected);
 }
 
-void relay_asks_requested(struct relay *r, int64_t id, const char *kind, const char *tables_json,
-			  const char *device)
+/* Each finds for itself whether it is meant. */
+static void wake_all(struct relay *r)
 {
-	if (!sync_requests_add(r->env.requests, id, kind, tables_json, device,
-			       clock_monotonic_ms())) {
-		log_warning("out of memory for a request for a sync");
-		return;
-	}
-	metric_add(METRIC_SYNCS_REQUESTED, 1);
-	/* each finds for itself whether it is meant */
 	for (struct device *d = r->devices, *next; d; d = next) {
 		next = d->next;
 		if (d->group)
 			d->env->wake(d->env->ctx, d);
 	}
+}
+
+void relay_asks_requested(struct relay *r, int64_t id, const char *kind, const char *tables_json,
+			  const char *device, uint64_t keep_ms)
+{
+	if (!sync_requests_add(r->env.requests, id, kind, tables_json, device,
+			       clock_monotonic_ms() + keep_ms)) {
+		log_warning("out of memory for a request for a sync");
+		return;
+	}
+	metric_add(METRIC_SYNCS_REQUESTED, 1);
+	wake_all(r);
+}
+
+void relay_asks_requests_read(struct relay *r)
+{
+	bool is_first = sync_requests_newest(r->env.requests) < 0;
+
+	sync_requests_all_read(r->env.requests);
+	if (is_first)
+		wake_all(r);
 }

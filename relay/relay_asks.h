@@ -17,6 +17,8 @@ void relay_asks_tick(struct relay *r);
 void relay_asks_database(struct relay *r);
 /* upstream.h, on_sync_request */
 void relay_asks_requested(struct relay *r, int64_t id, const char *kind, const char *tables_json,
-			  const char *device);
+			  const char *device, uint64_t keep_ms);
+/* upstream.h, on_sync_requests_read */
+void relay_asks_requests_read(struct relay *r);
 
 #endif

@@ -144,9 +144,14 @@ static void on_history_lost(void *ctx, const char *reason)
 }
 
 static void on_sync_request(void *ctx, int64_t id, const char *kind, const char *tables_json,
-			    const char *device)
+			    const char *device, uint64_t keep_ms)
 {
-	relay_asks_requested(ctx, id, kind, tables_json, device);
+	relay_asks_requested(ctx, id, kind, tables_json, device, keep_ms);
+}
+
+static void on_sync_requests_read(void *ctx)
+{
+	relay_asks_requests_read(ctx);
 }
 
 const struct upstream_events relay_upstream_events = {
@@ -160,4 +165,5 @@ const struct upstream_events relay_upstream_events = {
 	.on_state = on_state,
 	.on_history_lost = on_history_lost,
 	.on_sync_request = on_sync_request,
+	.on_sync_requests_read = on_sync_requests_read,
 };

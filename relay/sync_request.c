@@ -13,7 +13,7 @@ struct kept {
 	int64_t id;
 	char *device; /* NULL: all */
 	struct frame *frame;
-	uint64_t came_ms;
+	uint64_t until_ms;
 };
 
 struct sync_requests {
@@ -21,6 +21,8 @@ struct sync_requests {
 	struct kept kept[SYNC_REQUESTS_MOST];
 	size_t first, count;
 	int64_t newest;
+	bool known;      /* all were read at least once, */
+	int64_t of_past; /* of which this is the last */
 };
 
 struct sync_requests *sync_requests_new(void)
@@ -67,7 +69,7 @@ static struct frame *print(int64_t id, const char *kind, const char *tables_json
 }
 
 bool sync_requests_add(struct sync_requests *s, int64_t id, const char *kind,
-		       const char *tables_json, const char *device, uint64_t now_ms)
+		       const char *tables_json, const char *device, uint64_t until_ms)
 {
 	struct frame *f = print(id, kind, tables_json);
 	char *copy = device ? strdup(device) : NULL;
@@ -81,22 +83,35 @@ bool sync_requests_add(struct sync_requests *s, int64_t id, const char *kind,
 	if (s->count == SYNC_REQUESTS_MOST)
 		drop_oldest(s);
 	k = kept_at(s, s->count++);
-	*k = (struct kept){.id = id, .device = copy, .frame = f, .came_ms = now_ms};
+	*k = (struct kept){.id = id, .device = copy, .frame = f, .until_ms = until_ms};
 	s->newest = id;
 	return true;
 }
 
+void sync_requests_all_read(struct sync_requests *s)
+{
+	if (!s->known)
+		s->of_past = s->newest;
+	s->known = true;
+}
+
 int64_t sync_requests_newest(const struct sync_requests *s)
 {
-	return s ? s->newest : 0;
+	if (!s)
+		return 0;
+	return s->known ? s->newest : -1;
 }
 
 struct frame *sync_requests_next(struct sync_requests *s, const char *device, int64_t *id,
 				 uint64_t now_ms)
 {
-	if (!s || *id >= s->newest)
+	if (!s || !s->known)
 		return NULL;
-	while (s->count && now_ms - kept_at(s, 0)->came_ms >= SYNC_REQUEST_KEPT_MS)
+	if (*id < 0)
+		*id = s->of_past;
+	if (*id >= s->newest)
+		return NULL;
+	while (s->count && now_ms >= kept_at(s, 0)->until_ms)
 		drop_oldest(s);
 	for (size_t i = 0; i < s->count; i++) {
 		const struct kept *k = kept_at(s, i);

@@ -81,10 +81,13 @@ struct upstream_events {
 	 * request comes once per process, in ascending order of ids; after a start those of the
 	 * last day come first.  Ids are not dense: milliseconds since 1970, or a little more.
 	 * kind: "sync" or "table_sync"; tables_json: array of names, NULL: all; device: its id,
-	 * NULL: all.  May be NULL: nobody wants to know.
+	 * NULL: all; keep_ms: so long devices that were away get it.  May be NULL: nobody wants
+	 * to know.
 	 */
 	void (*on_sync_request)(void *ctx, int64_t id, const char *kind, const char *tables_json,
-				const char *device);
+				const char *device, uint64_t keep_ms);
+	/* There are no more of them now. May be NULL. */
+	void (*on_sync_requests_read)(void *ctx);
 };
 
 /* Is this a connection string that libpq understands?  *has_password: it holds one. */
@@ -149,9 +152,6 @@ void upstream_get_status(struct upstream_status *out);
  * copied and sent every report_interval_s.  False: out of memory.
  */
 bool upstream_report(const char *relay_json, const char *devices_json);
-
-/* The highest id that on_sync_request has said; 0: none. */
-int64_t upstream_newest_sync_request(void);
 
 /* ---- catching up from the log -------------------------------------------- */
 

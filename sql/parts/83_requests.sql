@@ -109,16 +109,17 @@ $$;
 COMMENT ON FUNCTION clinic_sync.resync_table(regclass) IS 'makes all devices fetch a table anew, whether it differs or not';
 
 CREATE FUNCTION clinic_sync.sync_requests(after bigint DEFAULT 0)
-	RETURNS TABLE (id bigint, kind text, tables json, device text)
+	RETURNS TABLE (id bigint, kind text, tables json, device text, seconds_left float8)
 	LANGUAGE plpgsql STABLE
 	SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	RETURN QUERY SELECT r.id, r.kind, to_json(r.tables), r.device
+	RETURN QUERY SELECT r.id, r.kind, to_json(r.tables), r.device, extract(epoch FROM x.remaining)::float8
 		FROM clinic_sync.sync_request r
-		WHERE r.id > coalesce(after, 0)
-			AND r.requested_at > clock_timestamp() - clinic_sync.setting_interval('clinic_sync.sync_request_keep')
+		CROSS JOIN LATERAL (SELECT r.requested_at + clinic_sync.setting_interval('clinic_sync.sync_request_keep')
+			- clock_timestamp() AS remaining) x
+		WHERE r.id > coalesce(after, 0) AND x.remaining > interval '0'
 		ORDER BY r.id LIMIT 1000;
 END
 $$;

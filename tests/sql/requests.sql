@@ -3,7 +3,7 @@
  * how long they stay; and what devices report about their proofs.
  */
 SET client_min_messages = warning;
-SELECT plan(50);
+SELECT plan(52);
 
 DROP ROLE IF EXISTS test_requests_relay, test_requests_desk, test_requests_nobody;
 CREATE ROLE test_requests_relay;
@@ -22,7 +22,7 @@ SELECT clinic_sync.relay_report('{"id":"r","name":"front"}', '[{"id":"desk-1","n
 SELECT clinic_sync.grant_relay('test_requests_relay');
 
 -- what a request says
-SELECT results_eq('SELECT * FROM clinic_sync.sync_requests()', 'SELECT 0::bigint, NULL::text, NULL::json, NULL::text WHERE false', 'none yet');
+SELECT results_eq('SELECT * FROM clinic_sync.sync_requests()', 'SELECT 0::bigint, NULL::text, NULL::json, NULL::text, 0::float8 WHERE false', 'none yet');
 SELECT clinic_sync.request_sync() AS r1 \gset
 SELECT clinic_sync.request_sync('{parts,patients,patients}') AS r2 \gset
 SELECT clinic_sync.request_sync(NULL, 'desk-1') AS r3 \gset
@@ -34,6 +34,10 @@ SELECT results_eq('SELECT id, kind, tables::text, device FROM clinic_sync.sync_r
 	'all that were made, in order, tables by their names on the wire');
 SELECT is((SELECT array_agg(id) FROM clinic_sync.sync_requests(:r3)), ARRAY[:r4, :r5]::bigint[], 'those after an id');
 SELECT is((SELECT count(*) FROM clinic_sync.sync_requests(NULL)), 5::bigint, 'NULL is 0');
+SELECT ok((SELECT min(seconds_left) BETWEEN 86000 AND 86400 FROM clinic_sync.sync_requests()), 'kept for a day');
+SET clinic_sync.sync_request_keep = '10min';
+SELECT ok((SELECT max(seconds_left) BETWEEN 500 AND 600 FROM clinic_sync.sync_requests()), 'or as long as sync_request_keep says');
+RESET clinic_sync.sync_request_keep;
 SELECT is((SELECT count(*) FROM clinic_sync.sync_requests(:r5)), 0::bigint, 'none after the last');
 SELECT ok(:r1 < :r2 AND :r2 < :r3 AND :r3 < :r4 AND :r4 < :r5, 'ids rise, also within a millisecond');
 SELECT ok(to_timestamp(:r1 / 1000.0) BETWEEN clock_timestamp() - interval '1 min' AND clock_timestamp(), 'and are the time');
