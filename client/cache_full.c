@@ -21,6 +21,7 @@ struct full {
 	json_t *tables; /* what was announced */
 	size_t table;   /* how many of them are whole */
 	int64_t next_part;
+	uint64_t bytes; /* that came so far */
 	uint64_t heard_at;
 };
 
@@ -135,7 +136,8 @@ bool full_takes_tables(const struct clinic_cache *c)
 	return c->full && c->full->part;
 }
 
-cs_status full_on_table_sync(struct clinic_cache *c, const json_t *message, struct cs_error *err)
+cs_status full_on_table_sync(struct clinic_cache *c, const json_t *message, size_t len,
+			     struct cs_error *err)
 {
 	struct full *f = c->full;
 	const char *cursor = json_string_value(json_object_get(message, "cursor"));
@@ -144,6 +146,10 @@ cs_status full_on_table_sync(struct clinic_cache *c, const json_t *message, stru
 	if (!cursor || strcmp(cursor, f->cursor) != 0)
 		return cs_fail(err, CS_ERR_PROTOCOL, "a full sync changes its cursor");
 	f->heard_at = c->now_ms;
+	f->bytes += len;
+	if (f->bytes > c->fetch_bytes_most)
+		return cs_fail(err, CS_ERR_STORE, "the tables are larger than %llu bytes",
+			       (unsigned long long)c->fetch_bytes_most);
 	st = table_part_take(f->part, message, &f->next_part, err);
 	if (st == CS_OK && json_is_true(json_object_get(message, "last")))
 		st = end_table(f, err);

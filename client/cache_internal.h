@@ -39,6 +39,10 @@
 /* So long may frames hold the write lock before they commit, or wait while they hold it. */
 #define CACHE_LOCK_MS 30
 #define CACHE_OUTGOING_MOST 8
+/* Of tables that come over the link, beside the file until they are whole. */
+#ifndef CACHE_FETCH_BYTES_MOST
+#define CACHE_FETCH_BYTES_MOST ((uint64_t)16 << 30)
+#endif
 #define CACHE_HOLD_FRAMES_MOST 1000
 #define CACHE_HOLD_BYTES_MOST ((size_t)4 << 20)
 
@@ -150,8 +154,8 @@ struct file_use {
 	bool foreign;           /* somebody else writes the file */
 	bool journal_due;       /* the journal's mode is to be chosen (again) */
 	bool doubt;             /* somebody rebuilt a table: are its rows still the server's? */
-	uint64_t look_at;       /* ms: when to look next whether somebody changed the schema */
-	char **due;             /* tables to be fetched whole, as meta `repair_due` has them */
+	uint64_t look_at;  /* ms: when to look next whether somebody changed the schema */
+	char **due;        /* tables to be fetched whole, as meta `repair_due` has them */
 	size_t due_count;
 };
 
@@ -159,7 +163,8 @@ struct file_use {
 
 struct stage;  /* parts of a giant batch; cache_stage.c */
 struct prove;  /* the proof in hand; cache_prove.c */
-struct repair; /* the repair in hand, and those that wait; cache_repair.c */
+struct repair; /* the repair in hand; cache_repair.c */
+struct wishes; /* those that wait; cache_wish.c */
 struct full;   /* the full sync in hand; cache_full.c */
 
 /* The conversation on the link. */
@@ -191,6 +196,7 @@ struct clinic_cache {
 	bool full_by_link;
 	int user_version;
 	char *app_sqlite_version;
+	uint64_t fetch_bytes_most; /* CACHE_FETCH_BYTES_MOST */
 	platform_file lock;
 
 	/*
@@ -244,6 +250,7 @@ struct clinic_cache {
 	/* comparing and repairing */
 	struct prove *prove;
 	struct repair *repair;
+	struct wishes *wishes;
 	struct full *full; /* NULL: none runs */
 
 	struct clinic_cache_error last_error;

@@ -270,6 +270,7 @@ static cs_status take_sync_options(struct clinic_cache *c,
 		st = cs_fail(err, CS_ERR_CONFIG, "user_version is negative");
 	c->sync_interval_s = options->sync_interval_s;
 	c->user_version = options->user_version;
+	c->fetch_bytes_most = CACHE_FETCH_BYTES_MOST;
 	return st;
 }
 

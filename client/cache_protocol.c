@@ -291,7 +291,7 @@ static cs_status on_table_sync(struct incoming *in)
 	if (!full_takes_tables(in->c))
 		return repair_on_table_sync(in->c, in->message, in->bytes, in->len, in->err);
 	whole = json_loadb(in->bytes, in->len, JSON_REJECT_DUPLICATES, NULL);
-	st = whole ? full_on_table_sync(in->c, whole, in->err)
+	st = whole ? full_on_table_sync(in->c, whole, in->len, in->err)
 		   : cs_fail(in->err, CS_ERR_PROTOCOL, "a message is no JSON object");
 	json_decref(whole);
 	return staged(in, st);

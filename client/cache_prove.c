@@ -124,6 +124,11 @@ void prove_connected(struct clinic_cache *c, const json_t *message)
 	prove_file_arrived(c);
 }
 
+bool prove_is_known(const struct clinic_cache *c)
+{
+	return c->prove->relay_interval_s >= 0;
+}
+
 /* ---- answers ---------------------------------------------------------------------------- */
 
 static bool take_scope(const json_t *message, proof_scope *out)

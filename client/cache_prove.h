@@ -67,11 +67,10 @@ struct round {
 	json_int_t id;
 	struct proof_slice *slices;
 	size_t slice_count;
-	size_t computed; /* all before this one have their first state */
-	int64_t rows;    /* gone over for later ones */
-	char (*passed)[CURSOR_TEXT_BYTES];
-	size_t passed_count;
-	bool passed_all; /* no cursor is missing there */
+	size_t computed;                   /* all before this one have their first state */
+	int64_t rows;                      /* gone over for later ones */
+	char (*passed)[CURSOR_TEXT_BYTES]; /* the first PROOF_PASSED_MOST of … */
+	size_t passed_count;               /* … so many */
 };
 
 struct prove {

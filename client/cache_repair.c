@@ -1,16 +1,14 @@
 /*
  * One table anew from the server, while all others and the table itself go on.
  *
- * What is to be fetched waits in a list.  The first of it is asked for; from
- * then on the changes to the table are kept.  Its rows come as they were at
- * some moment after that.  They are only put aside while they come, so that no
- * frame waits behind them in the socket; then, in steps between the frames,
- * they are staged (cache_table_part.c) and compared (cache_compare.c), and those
- * that differ are replaced in one transaction, where the kept changes are applied once more
- * (cache_swap.c).  The file is never without the table, nor ever at no batch.
- *
- * A table that differs again and again, however often it is put right, is
- * fetched at growing intervals: somebody works against us.
+ * What is to be fetched waits in a list (cache_wish.c).  The first of it is
+ * asked for; from then on the changes to the table are kept.  Its rows come as
+ * they were at some moment after that.  They are only put aside while they
+ * come, so that no frame waits behind them in the socket; then, in steps
+ * between the frames, they are staged (cache_table_part.c) and compared
+ * (cache_compare.c), and those that differ are replaced in one transaction,
+ * where the kept changes are applied once more (cache_swap.c).  The file is
+ * never without the table, nor ever at no batch.
  */
 #include "cache_repair.h"
 #include "log.h"
@@ -21,19 +19,6 @@
 
 #define KEPT_BYTES_MOST ((size_t)256 << 20)
 #define ANSWER_MOST_MS (10 * 60 * 1000)
-#define PAUSE_LEAST_MS 1000
-#define PAUSE_MOST_MS (60 * 60 * 1000)
-#define TIMES_WITHOUT_PAUSE 2
-
-/* A table that was to be fetched at some time. */
-struct wish {
-	char name[64];
-	bool waiting; /* or in hand */
-	repair_reason reason;
-	unsigned times; /* found to differ since it was last found equal */
-	unsigned fails; /* tried in vain since it was last put right */
-	uint64_t not_before;
-};
 
 typedef enum {
 	REPAIR_IDLE,
@@ -45,8 +30,6 @@ typedef enum {
 } repair_phase;
 
 struct repair {
-	struct wish *wishes;
-	size_t count;
 	char *path; /* FILE.table-part */
 	repair_phase phase;
 	char table[64]; /* in hand */
@@ -55,6 +38,7 @@ struct repair {
 	char cursor[CURSOR_TEXT_BYTES]; /* of the rows that come */
 	int64_t next_part;
 	struct stage *spool; /* the messages, until all are there */
+	uint64_t spooled;    /* bytes of them */
 	int64_t staged;      /* so many of them are in part */
 	struct table_part *part;
 	struct stage *kept;
@@ -62,100 +46,6 @@ struct repair {
 	bool kept_failed;
 	struct compare_walk walk;
 };
-
-/* ---- the list --------------------------------------------------------------------------- */
-
-static struct wish *find(const struct repair *r, const char *table)
-{
-	for (size_t i = 0; i < r->count; i++)
-		if (strcmp(r->wishes[i].name, table) == 0)
-			return &r->wishes[i];
-	return NULL;
-}
-
-static struct wish *find_or_add(struct repair *r, const char *table)
-{
-	struct wish *w = find(r, table);
-
-	if (w || r->count == CACHE_TABLES_MOST || strlen(table) >= sizeof(w->name))
-		return w;
-	w = realloc(r->wishes, (r->count + 1) * sizeof(*w));
-	if (!w)
-		return NULL;
-	r->wishes = w;
-	w = &r->wishes[r->count++];
-	memset(w, 0, sizeof(*w));
-	strcpy(w->name, table);
-	return w;
-}
-
-static uint32_t pause_ms(unsigned before)
-{
-	uint64_t pause = PAUSE_LEAST_MS;
-
-	for (unsigned i = 0; i < before && pause < PAUSE_MOST_MS; i++)
-		pause *= 2;
-	return pause < PAUSE_MOST_MS ? (uint32_t)pause : PAUSE_MOST_MS;
-}
-
-static struct cached_table *table_of(struct clinic_cache *c, const char *name)
-{
-	return tables_find(&c->tables, name, strlen(name));
-}
-
-/* The file remembers it, too, and that the table is to be taken leniently. */
-static void remember(struct clinic_cache *c, const char *table)
-{
-	struct cached_table *t;
-
-	if (write_begin(c, WRITE_SHORT, NULL) == CS_OK &&
-	    (drift_add_due(c, table, NULL) != CS_OK || write_commit(c, NULL) != CS_OK))
-		write_rollback(c);
-	(void)!drift_mark(c, NULL);
-	/* if it could not be written, this process knows it still */
-	t = table_of(c, table);
-	if (t)
-		t->lenient = true;
-}
-
-cs_status repair_want(struct clinic_cache *c, const char *table, repair_reason reason,
-		      struct cs_error *err)
-{
-	struct repair *r = c->repair;
-	struct wish *w;
-
-	if (!table_of(c, table))
-		return CS_OK;
-	w = find_or_add(r, table);
-	if (!w)
-		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
-	if (w->waiting)
-		return CS_OK;
-	w->waiting = true;
-	w->reason = reason;
-	w->times++;
-	w->not_before = 0;
-	if (w->times > TIMES_WITHOUT_PAUSE && reason == REPAIR_DIFFERS)
-		w->not_before = c->now_ms + pause_ms(w->times - TIMES_WITHOUT_PAUSE);
-	/* the tables may be read anew by this, and the caller's name go with them */
-	remember(c, w->name);
-	return CS_OK;
-}
-
-bool repair_is_wanted(const struct clinic_cache *c, const char *table)
-{
-	const struct wish *w = find(c->repair, table);
-
-	return w && w->waiting;
-}
-
-void repair_proven(struct clinic_cache *c, const char *table)
-{
-	struct wish *w = find(c->repair, table);
-
-	if (w)
-		w->times = 0;
-}
 
 /* ---- life ------------------------------------------------------------------------------- */
 
@@ -166,10 +56,17 @@ cs_status repair_new(struct clinic_cache *c, struct cs_error *err)
 		c->repair->path = platform_format("%s.table-part", c->path);
 	if (!c->repair || !c->repair->path)
 		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	if (wishes_new(c, err) != CS_OK)
+		return err->status;
 	/* from a process that was killed */
 	platform_remove(c->repair->path);
 	beside_remove(c->repair->path);
 	return CS_OK;
+}
+
+static struct cached_table *table_of(struct clinic_cache *c, const char *name)
+{
+	return tables_find(&c->tables, name, strlen(name));
 }
 
 /* What came of the repair in hand goes. */
@@ -182,6 +79,7 @@ static void clear(struct clinic_cache *c)
 	r->part = NULL;
 	stage_close(r->spool);
 	r->spool = NULL;
+	r->spooled = 0;
 	r->staged = 0;
 	stage_close(r->kept);
 	r->kept = NULL;
@@ -200,10 +98,10 @@ static void clear(struct clinic_cache *c)
 
 void repair_free(struct clinic_cache *c)
 {
+	wishes_free(c);
 	if (!c->repair)
 		return;
 	clear(c);
-	free(c->repair->wishes);
 	free(c->repair->path);
 	free(c->repair);
 	c->repair = NULL;
@@ -217,25 +115,21 @@ void repair_reset(struct clinic_cache *c)
 void repair_snapshot_applied(struct clinic_cache *c)
 {
 	clear(c);
-	for (size_t i = 0; i < c->repair->count; i++)
-		if (c->repair->wishes[i].reason == REPAIR_DIFFERS)
-			c->repair->wishes[i].waiting = false;
+	wishes_snapshot_applied(c);
 }
 
 /* It goes on from the beginning, later; rows that are on their way are of no use. */
 static void give_up(struct clinic_cache *c, const char *why, bool more_comes)
 {
 	struct repair *r = c->repair;
-	struct wish *w = find(r, r->table);
+	struct wish *w = wish_find(c, r->table);
 	char detail[400];
 
 	clear(c);
 	if (more_comes)
 		r->phase = REPAIR_DRAINING;
-	if (w) {
-		w->not_before = c->now_ms + pause_ms(w->fails);
-		w->fails++;
-	}
+	if (w)
+		wish_put_off(c, w);
 	snprintf(detail, sizeof(detail), "table %s could not be fetched: %s", r->table, why);
 	event_simple(c, "sync_error", detail);
 }
@@ -263,30 +157,6 @@ static cs_status request(struct clinic_cache *c, const struct wish *w, struct cs
 	return session_send(c, text, err);
 }
 
-/* Tables that somebody else changed, or that an earlier process wanted. */
-static void take_due(struct clinic_cache *c)
-{
-	for (size_t i = 0; i < c->use.due_count; i++) {
-		struct wish *w = find_or_add(c->repair, c->use.due[i]);
-
-		if (!w || w->waiting || !table_of(c, w->name))
-			continue;
-		w->waiting = true;
-		w->reason = REPAIR_DIFFERS;
-	}
-}
-
-static const struct wish *next_wish(const struct clinic_cache *c)
-{
-	const struct repair *r = c->repair;
-	const struct wish *next = NULL;
-
-	for (size_t i = 0; i < r->count; i++)
-		if (r->wishes[i].waiting && (!next || r->wishes[i].not_before < next->not_before))
-			next = &r->wishes[i];
-	return next;
-}
-
 static bool may_ask(const struct clinic_cache *c)
 {
 	return c->link == LINK_READY && c->repair->phase == REPAIR_IDLE && !session_is_full(c);
@@ -297,12 +167,12 @@ static void ask(struct clinic_cache *c)
 	struct cs_error err = {0};
 	const struct wish *w;
 
-	take_due(c);
-	w = next_wish(c);
+	wishes_take_due(c);
+	w = wish_next(c);
 	if (!w || w->not_before > c->now_ms)
 		return;
 	if (!table_of(c, w->name)) {
-		find(c->repair, w->name)->waiting = false;
+		wish_find(c, w->name)->waiting = false;
 		return;
 	}
 	if (request(c, w, &err) != CS_OK)
@@ -380,6 +250,10 @@ static cs_status spool(struct clinic_cache *c, const void *bytes, size_t len, st
 	cs_status st = r->spool ? CS_OK : stage_open(c->path, &r->spool, err);
 
 	r->phase = REPAIR_RECEIVING;
+	r->spooled += len;
+	if (st == CS_OK && r->spooled > c->fetch_bytes_most)
+		st = cs_fail(err, CS_ERR_STORE, "it is larger than %llu bytes",
+			     (unsigned long long)c->fetch_bytes_most);
 	return st == CS_OK ? stage_add(r->spool, bytes, len, err) : st;
 }
 
@@ -422,7 +296,7 @@ bool repair_on_error(struct clinic_cache *c, const char *code, const char *table
 		return true;
 	}
 	if (ours && strcmp(code, "no_such_table") == 0) {
-		find(r, r->table)->waiting = false;
+		wish_find(c, r->table)->waiting = false;
 		give_up(c, "the relay does not publish it", false);
 		return true;
 	}
@@ -467,7 +341,7 @@ static cs_status begin_to_compare(struct clinic_cache *c, struct cs_error *err)
 	if (st == CS_OK)
 		st = compare_begin(c, t, staged, &r->walk, err);
 	/* rows alone did not help the last time */
-	if (st == CS_OK && find(r, r->table)->times > 1)
+	if (st == CS_OK && wish_find(c, r->table)->times > 1)
 		r->walk.whole = true;
 	return st;
 }
@@ -493,7 +367,7 @@ static void stage(struct clinic_cache *c)
 
 static void done(struct clinic_cache *c, const struct swap *s)
 {
-	struct wish *w = find(c->repair, c->repair->table);
+	struct wish *w = wish_find(c, c->repair->table);
 	bool differed = s->counted || s->written;
 	char detail[128];
 
@@ -517,7 +391,7 @@ static void swap(struct clinic_cache *c)
 		.path = r->path,
 		.kept = r->kept,
 		.whole = r->walk.whole,
-		.counted = find(r, r->table)->reason == REPAIR_DIFFERS,
+		.counted = wish_find(c, r->table)->reason == REPAIR_DIFFERS,
 	};
 
 	if (swap_table(c, &s, &err) == CS_OK)
@@ -570,9 +444,9 @@ uint32_t repair_wait_ms(const struct clinic_cache *c, uint32_t most)
 		return 0;
 	if (!may_ask(c))
 		return most;
-	if (c->use.due_count > 0 && !find(c->repair, c->use.due[0]))
+	if (c->use.due_count > 0 && !wish_find(c, c->use.due[0]))
 		return 0;
-	next = next_wish(c);
+	next = wish_next(c);
 	if (!next)
 		return most;
 	wait = next->not_before > c->now_ms ? next->not_before - c->now_ms : 0;

@@ -1,6 +1,6 @@
 /*
  * What stages, compares and swaps a table know of each other; for
- * cache_repair.c, cache_compare.c, cache_swap.c, cache_table_part.c and cache_full.c.
+ * cache_repair.c, cache_wish.c, cache_compare.c, cache_swap.c, cache_table_part.c and cache_full.c.
  */
 #ifndef CLINIC_CACHE_REPAIR_H
 #define CLINIC_CACHE_REPAIR_H
@@ -10,6 +10,29 @@
 /* The staged table's database while it is attached, and the temporary list of keys. */
 #define REPAIR_SCHEMA "clinic_part"
 #define REPAIR_LIST "clinic_repair_list"
+
+/* ---- what is to be fetched, and when: cache_wish.c ------------------------------------------ */
+
+/* A table that was to be fetched at some time. */
+struct wish {
+	char name[64];
+	bool waiting; /* or in hand */
+	repair_reason reason;
+	unsigned times; /* found to differ since it was last found equal */
+	unsigned fails; /* tried in vain since it was last put right */
+	uint64_t not_before;
+};
+cs_status wishes_new(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
+void wishes_free(struct clinic_cache *c);
+struct wish *wish_find(const struct clinic_cache *c, const char *table);
+/* Tables that somebody else changed, or that an earlier process wanted. */
+void wishes_take_due(struct clinic_cache *c);
+/* The one that waits since longest, or has to wait least; NULL: none. */
+const struct wish *wish_next(const struct clinic_cache *c);
+/* It was tried in vain. */
+void wish_put_off(const struct clinic_cache *c, struct wish *w);
+/* Nothing differs any more. */
+void wishes_snapshot_applied(struct clinic_cache *c);
 
 /* ---- rows from the link: cache_table_part.c ------------------------------------------------ */
 

@@ -71,11 +71,10 @@ static cs_status take_slice(struct clinic_cache *c, const json_t *from, struct p
 
 static void note_cursor(struct clinic_cache *c, struct round *r)
 {
-	if (r->passed_count == PROOF_PASSED_MOST) {
-		r->passed_all = false;
-		return;
-	}
-	strcpy(r->passed[r->passed_count++], c->cursor);
+	if (r->passed_count < PROOF_PASSED_MOST)
+		strcpy(r->passed[r->passed_count], c->cursor);
+	/* those without a name are counted, too: a state of theirs belongs to no other */
+	r->passed_count++;
 }
 
 cs_status round_begin(struct clinic_cache *c, proof_scope scope, const json_t *message,
@@ -91,7 +90,7 @@ cs_status round_begin(struct clinic_cache *c, proof_scope scope, const json_t *m
 	if (!json_is_array(slices) || !json_is_integer(id) || count > PROOF_SLICES_MOST)
 		return cs_fail(err, CS_ERR_PROTOCOL, "a round of proof is of the wrong form");
 	round_clear(r);
-	r->asked = r->begun = r->passed_all = true;
+	r->asked = r->begun = true;
 	r->asked_at = asked_at;
 	r->id = json_integer_value(id);
 	r->slices = calloc(count + 1, sizeof(*r->slices));
@@ -284,11 +283,13 @@ static const struct proof_state *state_at(const struct round *r, const struct pr
 					  const char *cursor)
 {
 	const struct proof_state *found = NULL;
+	const size_t named =
+		r->passed_count < PROOF_PASSED_MOST ? r->passed_count : PROOF_PASSED_MOST;
 	size_t at = 0;
 
-	while (at < r->passed_count && strcmp(r->passed[at], cursor) != 0)
+	while (at < named && strcmp(r->passed[at], cursor) != 0)
 		at++;
-	if (at == r->passed_count)
+	if (at == named)
 		return NULL;
 	for (size_t i = 0; i < slice->state_count && slice->states[i].since <= at; i++)
 		found = &slice->states[i];

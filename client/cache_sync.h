@@ -11,6 +11,8 @@ cs_status prove_new(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
 void prove_free(struct clinic_cache *c);
 /* The relay said `connected`: its interval and its newest request from SQL. */
 void prove_connected(struct clinic_cache *c, const json_t *message);
+/* Does the relay know proofs? Not before it said `connected`. */
+bool prove_is_known(const struct clinic_cache *c);
 /* The id of the last request from SQL that was done; -1: this file never had one. */
 int64_t prove_sync_request(struct clinic_cache *c);
 /* The file exists since now. */
@@ -38,7 +40,7 @@ void prove_on_error(struct clinic_cache *c, const char *table);
 void prove_tick(struct clinic_cache *c);
 uint32_t prove_wait_ms(const struct clinic_cache *c, uint32_t most);
 
-/* ---- repairing: cache_repair.c ------------------------------------------------------------- */
+/* ---- repairing: cache_repair.c, cache_wish.c ------------------------------------------------ */
 
 typedef enum {
 	REPAIR_DIFFERS, /* found by comparing, or by a change that did not fit: counted */
@@ -55,6 +57,8 @@ void repair_free(struct clinic_cache *c);
 cs_status repair_want(struct clinic_cache *c, const char *table, repair_reason reason,
 		      struct cs_error *err) CS_CHECKED;
 bool repair_is_wanted(const struct clinic_cache *c, const char *table);
+/* How long it waits because it was in vain so often; 0: it does not. */
+uint64_t repair_pause_ms(const struct clinic_cache *c, const char *table);
 /* It was found equal: the next difference is a new one. */
 void repair_proven(struct clinic_cache *c, const char *table);
 /* The link is gone: what is wanted stays so. */
@@ -84,7 +88,8 @@ bool full_is_silent(const struct clinic_cache *c);
 bool full_takes_tables(const struct clinic_cache *c);
 cs_status full_on_begin(struct clinic_cache *c, const json_t *message,
 			struct cs_error *err) CS_CHECKED;
-cs_status full_on_table_sync(struct clinic_cache *c, const json_t *message,
+/* len: of the message as it came */
+cs_status full_on_table_sync(struct clinic_cache *c, const json_t *message, size_t len,
 			     struct cs_error *err) CS_CHECKED;
 /* Afterwards the snapshot is where a download would have put it. */
 cs_status full_on_end(struct clinic_cache *c, const json_t *message,

@@ -291,6 +291,36 @@ static void drop_gone(struct clinic_cache *c)
 	}
 }
 
+/* The first that is wanted; only_work: and that something can be done for before time is over. */
+static const struct proof_table *first_wanted(const struct clinic_cache *c, bool only_work)
+{
+	const uint64_t ends_at = c->prove->progress_at + CLINIC_CACHE_SYNC_NOW_MS;
+
+	for (size_t i = 0; i < c->prove->table_count; i++) {
+		const struct proof_table *t = &c->prove->tables[i];
+
+		if (t->want != WANT_NOTHING &&
+		    (!only_work || c->now_ms + repair_pause_ms(c, t->name) <= ends_at))
+			return t;
+	}
+	return NULL;
+}
+
+/* All that is left are tables that wait because they were put right so often, or never could be. */
+static bool fail_over_pauses(struct clinic_cache *c)
+{
+	const struct proof_table *t = first_wanted(c, true) ? NULL : first_wanted(c, false);
+	char why[200];
+
+	if (!t)
+		return false;
+	snprintf(why, sizeof(why),
+		 "sync now: table %s was fetched in vain too often; it is fetched again in %llu s",
+		 t->name, (unsigned long long)(repair_pause_ms(c, t->name) / 1000));
+	sync_now_fail(c, why);
+	return true;
+}
+
 void sync_now_tick(struct clinic_cache *c)
 {
 	struct prove *p = c->prove;
@@ -305,11 +335,13 @@ void sync_now_tick(struct clinic_cache *c)
 		sync_now_fail(c, c->link == LINK_READY
 					 ? "sync now: the relay did not answer in time"
 					 : "sync now: the relay could not be reached in time");
+	} else if (c->link == LINK_READY && fail_over_pauses(c)) {
+		return;
 	} else if (p->passes > PASSES_MOST) {
 		sync_now_fail(c, "sync now: what the relay proves are not the tables asked for");
 	} else if (c->link != LINK_READY || !c->db) {
 		return;
-	} else if (p->relay_interval_s < 0) {
+	} else if (!prove_is_known(c)) {
 		sync_now_fail(c, "sync now: the relay is of a version that cannot do it");
 	} else if (sync_now_may_ask(c) && c->now_ms >= p->ask_at) {
 		if (prove_ask(c, PROOF_TABLES, &err) != CS_OK)

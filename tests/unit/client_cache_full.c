@@ -1,5 +1,6 @@
 /* All tables over the link: into a new file, into one that is there, and what goes wrong. */
 #include "client_cache_prove_support.h"
+#include "cache_internal.h"
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -257,6 +258,31 @@ static void silence_ends(void **state)
 	assert_arrived(f);
 }
 
+/* A relay that sends rows without end does not fill the disk. */
+static void rows_without_end_are_given_up(void **state)
+{
+	struct fixture *f = *state;
+	int part = 0;
+
+	f->cache->fetch_bytes_most = 20000;
+	asks_for_all(f, C1);
+	begin(f, "100000");
+	assert_int_equal(bills(f), CLINIC_CACHE_OK);
+	while (!strstr(f->events, "sync_error") && part < 1000) {
+		char row[128];
+
+		snprintf(row, sizeof(row),
+			 "{\"id\":\"q%d\",\"login\":null,\"score\":null,\"seen\":null}", part);
+		assert_int_equal(table_sync(f, part++, C1, row, false), CLINIC_CACHE_OK);
+	}
+	assert_in_range(part, 10, 300);
+	assert_nothing_left(f);
+	f->now += 120000;
+	asks_for_all(f, C1);
+	all_comes(f);
+	assert_arrived(f);
+}
+
 static void the_disk_is_full(void **state)
 {
 	struct fixture *f = *state;
@@ -293,6 +319,7 @@ int main(void)
 		ASKING(what_was_not_announced_breaks_the_link),
 		ASKING(the_relay_has_nothing_to_send),
 		ASKING(silence_ends),
+		ASKING(rows_without_end_are_given_up),
 		ASKING(the_disk_is_full),
 	};
 

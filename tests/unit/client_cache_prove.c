@@ -1,12 +1,5 @@
-/* Is the file what the server is? Periodic rounds, sync now, requests from SQL. */
+/* Is the file what the server is? Periodic rounds. */
 #include "client_cache_prove_support.h"
-
-#define SCORE(id, value) CHANGE("people", "update", PERSON(id), "{\"score\":\"" value "\"}")
-
-static bool has_event(const struct fixture *f, const char *text)
-{
-	return strstr(f->events, text) != NULL;
-}
 
 /* ---- periodic --------------------------------------------------------------------------- */
 
@@ -230,6 +223,36 @@ static void keeps_only_so_many_states(void **state)
 	assert_string_not_equal(meta(f, "proven_at"), "");
 }
 
+/* More cursors than are known by name: at the others a state is nothing to judge by. */
+static void knows_only_so_many_cursors(void **state)
+{
+	struct fixture *f = *state;
+	char from[32] = C1, to[32], named[32];
+
+	exec_sql(f->path, "UPDATE people SET login = 'eve' WHERE id = 'p2'");
+	asks(f, INTERVAL_MS, "request_digest");
+	digest_begin(f, 1, "slice", WHOLE("people"));
+	for (int i = 2; i < 300; i++) {
+		snprintf(to, sizeof(to), "%d-00000000000000ee", i);
+		assert_int_equal(frame(f, from, to,
+				       i == 280 ? SCORE("p1", "7")
+						: CHANGE("bills", "update", "{\"id\":1}",
+							 "{\"amount\":\"2.00\"}")),
+				 CLINIC_CACHE_OK);
+		strcpy(from, to);
+	}
+	digest(f, 1, "slice", to, server_slice("people", NULL, NULL), "", true);
+	assert_false(has_event(f, "table_differs"));
+	asks(f, INTERVAL_MS, "request_digest");
+	digest_begin(f, 2, "slice", WHOLE("people"));
+	strcpy(named, to);
+	f->events[0] = '\0';
+	assert_int_equal(frame(f, to, C3, SCORE("p1", "8")), CLINIC_CACHE_OK);
+	exec_sql(server, "UPDATE people SET score = 7 WHERE id = 'p1'");
+	digest(f, 2, "slice", named, server_slice("people", NULL, NULL), "", true);
+	assert_true(has_event(f, "table_differs people"));
+}
+
 /* ---- what goes wrong -------------------------------------------------------------------- */
 
 static void a_round_that_failed_is_asked_for_again(void **state)
@@ -317,219 +340,6 @@ static void without_word_of_the_relay_nothing_is_asked(void **state)
 	assert_non_null(strstr(clinic_cache_sync_now_problem(f->cache), "version"));
 }
 
-/* ---- sync now --------------------------------------------------------------------------- */
-
-static void press(struct fixture *f, enum clinic_cache_scope scope, const char *table)
-{
-	assert_int_equal(clinic_cache_sync_now(f->cache, scope, table, f->now), CLINIC_CACHE_OK);
-	assert_int_equal(clinic_cache_sync_now_state(f->cache), CLINIC_CACHE_SYNC_NOW_RUNNING);
-}
-
-static void assert_state(struct fixture *f, clinic_cache_sync_now_result wanted)
-{
-	(void)tick(f, 0);
-	assert_int_equal(clinic_cache_sync_now_state(f->cache), wanted);
-}
-
-static void sync_now_proves_whole_tables(void **state)
-{
-	struct fixture *f = *state;
-	char slices[256];
-
-	assert_int_equal(clinic_cache_sync_now_state(f->cache), CLINIC_CACHE_SYNC_NOW_NONE);
-	press(f, CLINIC_CACHE_SCOPE_ALL, NULL);
-	asks(f, 0, "\"scope\":\"tables\",\"cursor\":\"" C1 "\",\"tables\":[\"bills\",\"people\"]");
-	digest_begin(
-		f, 1, "tables",
-		WHOLE("bills") ",{\"table\":\"people\",\"after\":null,\"upto\":{\"id\":\"p1\"}}");
-	snprintf(slices, sizeof(slices), "%s,%s", server_slice("bills", NULL, NULL),
-		 server_slice("people", NULL, "p1"));
-	digest(f, 1, "tables", C1, slices, "", false);
-	assert_state(f, CLINIC_CACHE_SYNC_NOW_RUNNING);
-	digest_begin(f, 2, "tables",
-		     "{\"table\":\"people\",\"after\":{\"id\":\"p1\"},\"upto\":null}");
-	digest(f, 2, "tables", C1, server_slice("people", "p1", NULL), "", true);
-	assert_state(f, CLINIC_CACHE_SYNC_NOW_DONE);
-	assert_true(has_event(f, "sync_now_completed"));
-	assert_int_equal(clinic_cache_sync_now_repairs(f->cache), 0);
-	assert_null(clinic_cache_sync_now_problem(f->cache));
-}
-
-/* Only what came after the press counts. */
-static void sync_now_is_newer_than_the_press(void **state)
-{
-	struct fixture *f = *state;
-
-	asks(f, INTERVAL_MS, "\"scope\":\"slice\"");
-	digest_begin(f, 1, "slice", WHOLE("people") "," WHOLE("bills"));
-	press(f, CLINIC_CACHE_SCOPE_TABLE, "people");
-	digest(f, 1, "slice", C1, both_tables(), "", true);
-	asks(f, 0, "\"tables\":[\"people\"]");
-	assert_state(f, CLINIC_CACHE_SYNC_NOW_RUNNING);
-	digest_begin(f, 2, "tables", WHOLE("people"));
-	/* pressed again: another proof */
-	press(f, CLINIC_CACHE_SCOPE_TABLE, "people");
-	digest(f, 2, "tables", C1, server_slice("people", NULL, NULL), "", true);
-	assert_state(f, CLINIC_CACHE_SYNC_NOW_RUNNING);
-	digest_begin(f, 3, "tables", WHOLE("people"));
-	digest(f, 3, "tables", C1, server_slice("people", NULL, NULL), "", true);
-	assert_state(f, CLINIC_CACHE_SYNC_NOW_DONE);
-}
-
-/* A pass that leaves a slice out is no proof. */
-static void sync_now_asks_for_what_was_left_out(void **state)
-{
-	struct fixture *f = *state;
-
-	press(f, CLINIC_CACHE_SCOPE_TABLE, "people");
-	asks(f, 0, "\"scope\":\"tables\"");
-	digest_begin(f, 1, "tables",
-		     "{\"table\":\"people\",\"after\":{\"id\":\"p1\"},\"upto\":null}");
-	digest(f, 1, "tables", C1, server_slice("people", "p1", NULL), "", true);
-	assert_int_equal(clinic_cache_sync_now_state(f->cache), CLINIC_CACHE_SYNC_NOW_RUNNING);
-	asks(f, 1000, "\"scope\":\"tables\"");
-	digest_begin(f, 2, "tables", WHOLE("people"));
-	digest(f, 2, "tables", C1, server_slice("people", NULL, NULL), "", true);
-	assert_state(f, CLINIC_CACHE_SYNC_NOW_DONE);
-}
-
-static void sync_now_repairs(void **state)
-{
-	struct fixture *f = *state;
-
-	exec_sql(f->path, "UPDATE people SET score = 2 WHERE id = 'p1'");
-	press(f, CLINIC_CACHE_SCOPE_PATIENT_DATA, NULL);
-	asks(f, 0, "\"tables\":[\"bills\",\"people\"]");
-	digest_begin(f, 1, "tables", WHOLE("people") "," WHOLE("bills"));
-	digest(f, 1, "tables", C1, both_tables(), "", true);
-	asks(f, 0, "request_table_sync");
-	assert_state(f, CLINIC_CACHE_SYNC_NOW_RUNNING);
-	assert_int_equal(table_sync(f, 0, C1, wire_people("1"), true), CLINIC_CACHE_OK);
-	assert_state(f, CLINIC_CACHE_SYNC_NOW_DONE);
-	assert_int_equal(clinic_cache_sync_now_repairs(f->cache), 1);
-	assert_same_people(f);
-}
-
-static void sync_now_fails_in_time(void **state)
-{
-	struct fixture *f = *state;
-	struct clinic_cache_todo todo;
-
-	/* no answer */
-	press(f, CLINIC_CACHE_SCOPE_ALL, NULL);
-	asks(f, 0, "\"scope\":\"tables\"");
-	(void)tick(f, CLINIC_CACHE_SYNC_NOW_MS - 1);
-	assert_int_equal(clinic_cache_sync_now_state(f->cache), CLINIC_CACHE_SYNC_NOW_RUNNING);
-	(void)tick(f, 2);
-	assert_int_equal(clinic_cache_sync_now_state(f->cache), CLINIC_CACHE_SYNC_NOW_FAILED);
-	assert_non_null(strstr(clinic_cache_sync_now_problem(f->cache), "answer"));
-	assert_true(has_event(f, "sync_error"));
-	/* no link: it is tried at once, and again */
-	clinic_cache_disconnected(f->cache, f->now, 1006, "gone");
-	press(f, CLINIC_CACHE_SCOPE_ALL, NULL);
-	assert_int_equal(next(f, &todo), CLINIC_CACHE_CONNECT);
-	clinic_cache_disconnected(f->cache, f->now, 0, "refused");
-	f->now += CLINIC_CACHE_SYNC_NOW_MS + 1;
-	assert_true(clinic_cache_tick(f->cache, f->now));
-	assert_int_equal(clinic_cache_sync_now_state(f->cache), CLINIC_CACHE_SYNC_NOW_FAILED);
-	assert_non_null(strstr(clinic_cache_sync_now_problem(f->cache), "reached"));
-}
-
-static void sync_now_outlives_a_broken_link(void **state)
-{
-	struct fixture *f = *state;
-
-	press(f, CLINIC_CACHE_SCOPE_TABLE, "people");
-	asks(f, 0, "\"scope\":\"tables\"");
-	clinic_cache_disconnected(f->cache, f->now, 1006, "gone");
-	/* as long as the link comes back in time */
-	f->now -= 100000;
-	connect_link(f);
-	become_ready(f);
-	asks(f, 0, "\"scope\":\"tables\"");
-	digest_begin(f, 1, "tables", WHOLE("people"));
-	digest(f, 1, "tables", C1, server_slice("people", NULL, NULL), "", true);
-	assert_state(f, CLINIC_CACHE_SYNC_NOW_DONE);
-}
-
-static void sync_now_takes_only_tables_of_the_file(void **state)
-{
-	struct fixture *f = *state;
-
-	assert_int_equal(
-		clinic_cache_sync_now(f->cache, CLINIC_CACHE_SCOPE_TABLE, "nobody", f->now),
-		CLINIC_CACHE_ERR_USAGE);
-	assert_int_equal(clinic_cache_sync_now(f->cache, CLINIC_CACHE_SCOPE_TABLE, NULL, f->now),
-			 CLINIC_CACHE_ERR_USAGE);
-	assert_int_equal(clinic_cache_sync_now_state(f->cache), CLINIC_CACHE_SYNC_NOW_NONE);
-	/* the relay does not know it any more */
-	press(f, CLINIC_CACHE_SCOPE_TABLE, "people");
-	asks(f, 0, "\"scope\":\"tables\"");
-	assert_int_equal(say(f, "{\"type\":\"error\",\"code\":\"no_such_table\",\"message\":\"m\","
-				"\"table\":\"people\"}"),
-			 CLINIC_CACHE_OK);
-	assert_state(f, CLINIC_CACHE_SYNC_NOW_FAILED);
-}
-
-/* ---- from SQL --------------------------------------------------------------------------- */
-
-static void sql_asks_for_a_sync(void **state)
-{
-	struct fixture *f = *state;
-
-	/* what was asked for before the file was there is done */
-	assert_string_equal(meta(f, "sync_request"), "100");
-	assert_int_equal(say(f, "{\"type\":\"sync_requested\",\"id\":112,\"kind\":\"sync\","
-				"\"tables\":[\"people\",\"other\"]}"),
-			 CLINIC_CACHE_OK);
-	asks(f, 0, "\"scope\":\"tables\",\"cursor\":\"" C1 "\",\"tables\":[\"people\"]");
-	digest_begin(f, 1, "tables", WHOLE("people"));
-	assert_string_equal(meta(f, "sync_request"), "100");
-	digest(f, 1, "tables", C1, server_slice("people", NULL, NULL), "", true);
-	assert_state(f, CLINIC_CACHE_SYNC_NOW_DONE);
-	assert_string_equal(meta(f, "sync_request"), "112");
-	/* of tables that are not here only the id is kept; old ones are done */
-	assert_int_equal(say(f, "{\"type\":\"sync_requested\",\"id\":113,\"kind\":\"table_sync\","
-				"\"tables\":[\"other\"]}"),
-			 CLINIC_CACHE_OK);
-	assert_string_equal(meta(f, "sync_request"), "113");
-	assert_int_equal(
-		say(f,
-		    "{\"type\":\"sync_requested\",\"id\":112,\"kind\":\"sync\",\"tables\":null}"),
-		CLINIC_CACHE_OK);
-	assert_null(tick(f, 0));
-}
-
-static void sql_asks_for_a_table(void **state)
-{
-	struct fixture *f = *state;
-
-	assert_int_equal(say(f, "{\"type\":\"sync_requested\",\"id\":112,\"kind\":\"table_sync\","
-				"\"tables\":[\"people\"]}"),
-			 CLINIC_CACHE_OK);
-	asks(f, 0, "request_table_sync");
-	assert_int_equal(table_sync(f, 0, C1, wire_people("1"), true), CLINIC_CACHE_OK);
-	assert_state(f, CLINIC_CACHE_SYNC_NOW_DONE);
-	assert_string_equal(meta(f, "sync_request"), "112");
-	assert_true(has_event(f, "table_sync_completed people"));
-	/* nothing differed, so nothing was repaired */
-	assert_string_equal(meta(f, "repairs"), "");
-}
-
-static void what_was_done_is_said(void **state)
-{
-	struct fixture *f = *state;
-	struct clinic_cache_todo todo;
-
-	clinic_cache_disconnected(f->cache, f->now, 1006, "gone");
-	f->now += 120000;
-	assert_int_equal(next(f, &todo), CLINIC_CACHE_CONNECT);
-	clinic_cache_connected(f->cache, f->now);
-	assert_non_null(strstr(sent(f), "\"sync_request\":100"));
-}
-
-#define PROVING(test) cmocka_unit_test_setup_teardown(test, setup_proving, teardown)
-
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -545,22 +355,13 @@ int main(void)
 		PROVING(a_proof_ends_the_doubts),
 		PROVING(changes_outside_a_slice_do_not_touch_it),
 		PROVING(keeps_only_so_many_states),
+		PROVING(knows_only_so_many_cursors),
 		PROVING(a_round_that_failed_is_asked_for_again),
 		PROVING(silence_ends),
 		PROVING(a_broken_link_voids_the_round),
 		PROVING(malformed_messages_break_the_link),
 		cmocka_unit_test_setup_teardown(without_word_of_the_relay_nothing_is_asked,
 						setup_ready, teardown),
-		PROVING(sync_now_proves_whole_tables),
-		PROVING(sync_now_is_newer_than_the_press),
-		PROVING(sync_now_asks_for_what_was_left_out),
-		PROVING(sync_now_repairs),
-		PROVING(sync_now_fails_in_time),
-		PROVING(sync_now_outlives_a_broken_link),
-		PROVING(sync_now_takes_only_tables_of_the_file),
-		PROVING(sql_asks_for_a_sync),
-		PROVING(sql_asks_for_a_table),
-		PROVING(what_was_done_is_said),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

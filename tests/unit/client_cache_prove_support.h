@@ -14,6 +14,11 @@
 
 static char server[128]; /* the file that stands for the server */
 
+static inline bool has_event(const struct fixture *f, const char *text)
+{
+	return strstr(f->events, text) != NULL;
+}
+
 /* A cache at C1 that compares every 30 s, and the server with the same rows. */
 static inline int setup_proving(void **state)
 {
@@ -188,6 +193,8 @@ static inline const char *meta(struct fixture *f, const char *key)
 	return query(f->path, sql);
 }
 
+#define SCORE(id, value) CHANGE("people", "update", PERSON(id), "{\"score\":\"" value "\"}")
+#define PROVING(test) cmocka_unit_test_setup_teardown(test, setup_proving, teardown)
 #define ALL_PEOPLE "SELECT id, login, score, seen FROM people ORDER BY id"
 
 static inline const char *people_digest(const char *path)
@@ -209,6 +216,43 @@ static inline const char *people_digest(const char *path)
 static inline void assert_same_people(struct fixture *f)
 {
 	assert_string_equal(people_digest(f->path), people_digest(server));
+}
+
+/* ---- a repair ----------------------------------------------------------------------------- */
+
+/* Found to differ and asked for. */
+static inline void asked_for(struct fixture *f, const char *damage)
+{
+	exec_sql(f->path, damage);
+	periodic_round(f, 1, C1);
+	assert_true(has_event(f, "table_differs people"));
+	asks(f, 0, "{\"type\":\"request_table_sync\",\"table\":\"people\"}");
+	f->events[0] = '\0';
+}
+
+static inline void all_rows_come(struct fixture *f, const char *cursor)
+{
+	assert_int_equal(table_sync(f, 0, cursor, wire_people("1"), true), CLINIC_CACHE_OK);
+}
+
+static inline void assert_repaired(struct fixture *f)
+{
+	char part[160];
+
+	assert_null(tick(f, 0));
+	assert_same_people(f);
+	assert_true(has_event(f, "table_sync_completed people - -\nui_refresh_requested"));
+	snprintf(part, sizeof(part), "%s.table-part", f->path);
+	assert_int_not_equal(access(part, F_OK), 0);
+	/* the next round says it too */
+	f->events[0] = '\0';
+	asks(f, INTERVAL_MS, "\"repairs\":1");
+}
+
+static inline void one_step(struct fixture *f)
+{
+	clinic_cache_alive(f->cache, f->now);
+	assert_true(clinic_cache_tick(f->cache, f->now));
 }
 
 #endif
