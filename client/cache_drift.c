@@ -11,6 +11,10 @@
  * in meta as it was when we last saw to it, and clinic_cache_local holds what
  * each synced table looked like then: its CREATE TABLE and its first page.
  * Whoever moved the count, the tables are compared with that.
+ *
+ * A table that was dropped and made again may look the same to the letter.  So
+ * whenever the count moved, all rows are in doubt, in meta until a sync now
+ * has proven them; and as long as they are, a missing row is no divergence.
  */
 #include "cache_internal.h"
 
@@ -19,6 +23,8 @@
 #include <string.h>
 
 #define LOOK_EVERY_MS 1000
+#define LOOK_AFTER_FAILURE_MS 10000
+#define DOUBT_EVERY_MS 60000 /* an app that changes its schema all the time */
 
 #define LOCAL_TABLE                                                                                \
 	"CREATE TABLE IF NOT EXISTS main.clinic_cache_local("                                      \
@@ -73,20 +79,29 @@ static void forget_names(struct clinic_cache *c)
 
 cs_status drift_mark(struct clinic_cache *c, struct cs_error *err)
 {
+	char doubt[8];
 	cs_status st;
 
 	forget_names(c);
 	st = meta_get_names(c->db, "repair_due", &c->use.due, &c->use.due_count, err);
-	for (size_t i = 0; i < c->tables.count && st == CS_OK; i++)
-		if (names_have(c->use.due, c->use.due_count, c->tables.items[i]->schema->table))
-			c->tables.items[i]->lenient = true;
+	if (st == CS_OK)
+		st = meta_get(c->db, "main", "doubt", doubt, sizeof(doubt), err);
+	c->use.doubt = st == CS_OK && doubt[0];
+	for (size_t i = 0; i < c->tables.count && st == CS_OK; i++) {
+		struct cached_table *t = c->tables.items[i];
+
+		if (c->use.doubt || names_have(c->use.due, c->use.due_count, t->schema->table))
+			t->lenient = true;
+	}
 	return st;
 }
 
 cs_status drift_forget_due(struct clinic_cache *c, const char *table, struct cs_error *err)
 {
-	return table ? meta_remove_name(c->db, "repair_due", table, err)
-		     : meta_set(c->db, "repair_due", NULL, err);
+	cs_status st = table ? meta_remove_name(c->db, "repair_due", table, err)
+			     : meta_set(c->db, "repair_due", NULL, err);
+
+	return st == CS_OK && !table ? meta_set(c->db, "doubt", NULL, err) : st;
 }
 
 /* ---- putting right ------------------------------------------------------------------------ */
@@ -301,12 +316,9 @@ static cs_status settle_one(struct clinic_cache *c, const struct look *l, bool a
 		if (st != CS_OK)
 			return st;
 	}
+	/* one with other rows looks like one that a VACUUM moved: a proof will say */
 	st = is_empty(c, table, &empty, err);
-	if (st == CS_OK && empty && l->had_rows)
-		return drift_add_due(c, table, err);
-	/* made anew with other rows, or moved by a VACUUM with the same: a proof will say */
-	c->use.doubt = c->use.doubt || !l->same_root;
-	return st;
+	return st == CS_OK && empty && l->had_rows ? drift_add_due(c, table, err) : st;
 }
 
 cs_status drift_settle(struct clinic_cache *c, struct cs_error *err)
@@ -326,6 +338,10 @@ cs_status drift_settle(struct clinic_cache *c, struct cs_error *err)
 	for (size_t i = 0; i < count && st == CS_OK; i++)
 		st = settle_one(c, &looks[i],
 				names_have(adopted, adopted_count, looks[i].schema->table), err);
+	if (st == CS_OK && count > 0)
+		st = meta_set(c->db, "doubt", "1", err);
+	/* what is proven by now says nothing of this */
+	c->use.proving = false;
 	names_free(adopted, adopted_count);
 	for (size_t i = 0; i < count; i++) {
 		schema_free(looks[i].schema);
@@ -349,6 +365,53 @@ static cs_status look(struct clinic_cache *c, struct cs_error *err)
 	return st == CS_OK ? write_commit(c, err) : st;
 }
 
+static void failed_to_look(struct clinic_cache *c, const struct cs_error *err)
+{
+	/* somebody has the lock: the next look comes */
+	if (c->use.gave_way && err->status != CS_ERR_DIVERGED)
+		return;
+	event_simple(c, "sync_error", err->text);
+	if (err->status == CS_ERR_DIVERGED) {
+		session_want_fresh(c, c->now_ms);
+		c->link = LINK_BROKEN;
+		return;
+	}
+	/* a lock on a lent connection, a full disk: that is no damage, and may pass */
+	c->use.look_at = c->now_ms + LOOK_AFTER_FAILURE_MS;
+}
+
+static void end_doubt(struct clinic_cache *c)
+{
+	struct file_use *use = &c->use;
+
+	if (!use->doubt || use->proving || c->now_ms < use->doubt_at || !prove_is_known(c) ||
+	    c->link != LINK_READY)
+		return;
+	use->doubt_at = c->now_ms + DOUBT_EVERY_MS;
+	use->proving = clinic_cache_sync_now(c, CLINIC_CACHE_SCOPE_ALL, NULL, c->now_ms) ==
+		       CLINIC_CACHE_OK;
+}
+
+void drift_proven(struct clinic_cache *c, bool all)
+{
+	if (!all || !c->use.proving) {
+		c->use.proving = false;
+		return;
+	}
+	/* what cannot be written now is proven once more */
+	if (!c->db || write_begin(c, WRITE_SHORT, NULL) != CS_OK)
+		return;
+	/* not if somebody has changed the schema again */
+	if (!c->use.proving || meta_set(c->db, "doubt", NULL, NULL) != CS_OK ||
+	    write_commit(c, NULL) != CS_OK)
+		write_rollback(c);
+	c->use.proving = false;
+	for (size_t i = 0; i < c->tables.count; i++)
+		c->tables.items[i]->lenient =
+			repair_is_wanted(c, c->tables.items[i]->schema->table);
+	(void)!drift_mark(c, NULL);
+}
+
 void drift_tick(struct clinic_cache *c)
 {
 	struct file_use *use = &c->use;
@@ -357,18 +420,12 @@ void drift_tick(struct clinic_cache *c)
 	if (!c->db || !c->cursor[0] || c->now_ms < use->look_at)
 		return;
 	use->look_at = c->now_ms + LOOK_EVERY_MS;
+	use->gave_way = false;
 	if (look(c, &err) != CS_OK) {
-		/* somebody has the lock: the next look comes */
-		if (use->gave_way)
-			return;
-		event_simple(c, "sync_error", err.text);
-		session_want_fresh(c, c->now_ms);
-		c->link = LINK_BROKEN;
+		failed_to_look(c, &err);
 		return;
 	}
 	if (use->journal_due)
 		(void)!journal_apply(c, NULL);
-	if (use->doubt && c->link == LINK_READY &&
-	    clinic_cache_sync_now(c, CLINIC_CACHE_SCOPE_ALL, NULL, c->now_ms) == CLINIC_CACHE_OK)
-		use->doubt = false;
+	end_doubt(c);
 }

@@ -153,7 +153,9 @@ struct file_use {
 	int64_t schema_version; /* the schema as we know it; -1: not known */
 	bool foreign;           /* somebody else writes the file */
 	bool journal_due;       /* the journal's mode is to be chosen (again) */
-	bool doubt;             /* somebody rebuilt a table: are its rows still the server's? */
+	bool doubt;        /* as meta `doubt` has it: are the tables' rows still the server's? */
+	bool proving;      /* a sync now is to end the doubt */
+	uint64_t doubt_at; /* ms: when to begin one */
 	uint64_t look_at;  /* ms: when to look next whether somebody changed the schema */
 	char **due;        /* tables to be fetched whole, as meta `repair_due` has them */
 	size_t due_count;
@@ -363,7 +365,9 @@ cs_status drift_forget_due(struct clinic_cache *c, const char *table,
 			   struct cs_error *err) CS_CHECKED;
 /* Every now and then: look, also while no frame comes; prove what is in doubt. */
 void drift_tick(struct clinic_cache *c);
-/* After each tables_load(): the tables that are due are lenient. */
+/* A sync now has ended; every table it was begun for is the server's, or not. */
+void drift_proven(struct clinic_cache *c, bool all);
+/* After each tables_load(): the tables that are due or in doubt are lenient. */
 cs_status drift_mark(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
 
 /* ---- constraints of an app's: cache_constraint.c ------------------------------------------ */

@@ -265,6 +265,7 @@ void sync_now_fail(struct clinic_cache *c, const char *why)
 	snprintf(p->problem, sizeof(p->problem), "%s", why);
 	forget_wants(p);
 	round_clear(&p->rounds[PROOF_TABLES]);
+	drift_proven(c, false);
 	event_simple(c, "sync_error", p->problem);
 }
 
@@ -277,6 +278,7 @@ static void complete(struct clinic_cache *c)
 	forget_wants(p);
 	if (id)
 		remember_request(c, id);
+	drift_proven(c, true);
 	event_sync_now(c, p->repairs);
 }
 

@@ -1,5 +1,6 @@
 /* The app changes its schema below the cache: noticed, made usable, noted as due. */
 #include "client_cache_support.h"
+#include "cache_internal.h"
 
 #define PEOPLE "SELECT id, login, score, seen FROM people ORDER BY id"
 #define COLUMNS "SELECT group_concat(name) FROM pragma_table_info('people')"
@@ -230,6 +231,46 @@ static void keeps_a_table_with_a_telling_name(void **state)
 		query(f->path, "SELECT count(*) FROM clinic_sync_meta WHERE key = 'adopted'"), "0");
 }
 
+/* On a lent connection nobody waits for a lock: it is no damage either way. */
+static void takes_a_lock_for_no_damage(void **state)
+{
+	struct fixture *f = *state;
+	struct clinic_cache_options options = {
+		.url = "ws://127.0.0.1:8080/ws",
+		.access_code = "code",
+		.on_event = keep_event,
+		.context = f,
+		.user_version = -1,
+	};
+	sqlite3 *lender, *app;
+
+	clinic_cache_close(f->cache);
+	assert_int_equal(sqlite3_open(f->path, &lender), SQLITE_OK);
+	assert_int_equal(sqlite3_open(f->path, &app), SQLITE_OK);
+	assert_int_equal(cache_open_on(lender, f->path, &options, &f->cache, &f->err),
+			 CLINIC_CACHE_OK);
+	connect_link(f);
+	become_ready(f);
+	assert_int_equal(
+		sqlite3_exec(app, "CREATE TABLE own(x); BEGIN IMMEDIATE", NULL, NULL, NULL),
+		SQLITE_OK);
+	f->now += 3000;
+	assert_true(clinic_cache_tick(f->cache, f->now));
+	assert_non_null(strstr(f->events, "sync_error"));
+	assert_int_equal(sqlite3_exec(app, "DROP TABLE people; COMMIT", NULL, NULL, NULL),
+			 SQLITE_OK);
+	sqlite3_close(app);
+	f->now += 10000;
+	clinic_cache_alive(f->cache, f->now);
+	asks_for(f, "people");
+	clinic_cache_disconnected(f->cache, f->now, 1006, "gone");
+	connect_link(f);
+	assert_non_null(strstr(sent(f), "\"cursor\":\"" C1 "\""));
+	clinic_cache_close(f->cache);
+	f->cache = NULL;
+	sqlite3_close(lender);
+}
+
 /* The server drops a column of a table we made: what the app added to it stays. */
 static void keeps_what_the_app_added(void **state)
 {
@@ -278,6 +319,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(asks_when_it_cannot, setup_ready, teardown),
 		cmocka_unit_test_setup_teardown(leaves_other_tables_alone, setup_ready, teardown),
 		cmocka_unit_test_setup_teardown(keeps_what_the_app_added, setup_ready, teardown),
+		cmocka_unit_test_setup_teardown(takes_a_lock_for_no_damage, setup_ready, teardown),
 		cmocka_unit_test_setup_teardown(lives_with_a_unique_index, setup_ready, teardown),
 		cmocka_unit_test_setup_teardown(lives_with_a_check, setup_ready, teardown),
 		cmocka_unit_test_setup_teardown(keeps_a_table_with_a_telling_name, setup_ready,
