@@ -2,6 +2,10 @@
  * What a relay sends, lines of the input one message each, to a cache file
  * with one table. The core must survive any bytes, and the file must say the
  * same cursor as the handle: rows and cursor move together or not at all.
+ *
+ * Time passes between the messages, so that the device asks for proofs, for
+ * tables it found to differ and, if the first line is LINK_WORD, for all
+ * tables over the link; what comes is an answer then.
  */
 #include "clinic_cache.h"
 
@@ -13,6 +17,9 @@
 
 #define FIRST_CURSOR "1-0123456789abcdef"
 #define MAX_FILE_BYTES (1024 * 1024)
+#define LINK_WORD "link\n"
+#define STEP_MS 1500 /* longer than the sync interval */
+#define STEP_TICKS 3
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -58,7 +65,17 @@ static void must(bool good)
 
 static void remove_files(void)
 {
-	static const char *const suffixes[] = {"", "-wal", "-shm", "-journal", ".clinic-lock"};
+	static const char *const suffixes[] = {
+		"",
+		"-wal",
+		"-shm",
+		"-journal",
+		".clinic-lock",
+		".table-part",
+		".snapshot-link",
+		".snapshot-part",
+		".snapshot-ready",
+	};
 	char name[128];
 
 	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
@@ -115,10 +132,24 @@ static void drain(struct clinic_cache *c)
 		;
 }
 
+static uint64_t now; /* ms */
+
+static void let_time_pass(struct clinic_cache *c)
+{
+	now += STEP_MS;
+	for (int i = 0; i < STEP_TICKS; i++) {
+		clinic_cache_alive(c, now);
+		clinic_cache_tick(c, now);
+		drain(c);
+	}
+}
+
 static bool receive(struct clinic_cache *c, const char *text, size_t len)
 {
-	clinic_cache_status st = clinic_cache_receive(c, 2, text, len);
+	clinic_cache_status st;
 
+	let_time_pass(c);
+	st = clinic_cache_receive(c, now, text, len);
 	drain(c);
 	return st == CLINIC_CACHE_OK;
 }
@@ -127,14 +158,16 @@ static bool receive(struct clinic_cache *c, const char *text, size_t len)
 static void greet(struct clinic_cache *c)
 {
 	static const char connected[] =
-		"{\"type\":\"connected\",\"protocol\":\"clinic-sync.v1\",\"limits\":{}}";
+		"{\"type\":\"connected\",\"protocol\":\"clinic-sync.v1\",\"limits\":{},"
+		"\"sync_interval_s\":1,\"sync_request\":3}";
 	static const char ready[] =
 		"{\"type\":\"ready\",\"cursor\":\"" FIRST_CURSOR "\",\"tables\":[\"t\"]}";
 	struct clinic_cache_todo todo;
 
-	clinic_cache_next_action(c, 1, &todo);
+	now = 1;
+	clinic_cache_next_action(c, now, &todo);
 	must(todo.action == CLINIC_CACHE_CONNECT);
-	clinic_cache_connected(c, 1);
+	clinic_cache_connected(c, now);
 	drain(c);
 	must(receive(c, connected, sizeof(connected) - 1));
 	must(receive(c, ready, sizeof(ready) - 1));
@@ -161,6 +194,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct clinic_cache_options options = {.url = "ws://127.0.0.1:1/ws"};
 	struct clinic_cache *c;
 
+	if (size >= strlen(LINK_WORD) && memcmp(text, LINK_WORD, strlen(LINK_WORD)) == 0) {
+		options.full_sync = "link";
+		text += strlen(LINK_WORD);
+		size -= strlen(LINK_WORD);
+	}
 	write_template();
 	must(clinic_cache_open(path, &options, &c, NULL) == CLINIC_CACHE_OK);
 	greet(c);
@@ -173,6 +211,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		size -= len + 1;
 		text = end + 1;
 	}
+	let_time_pass(c);
 	check_cursor(c);
 	clinic_cache_close(c);
 	return 0;
