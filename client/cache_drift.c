@@ -24,7 +24,7 @@
 
 #define LOOK_EVERY_MS 1000
 #define LOOK_AFTER_FAILURE_MS 10000
-#define DOUBT_EVERY_MS 60000 /* an app that changes its schema all the time */
+#define DOUBT_EVERY_MS 60000 /* an app that makes tables all the time, and none of ours */
 
 #define LOCAL_TABLE                                                                                \
 	"CREATE TABLE IF NOT EXISTS main.clinic_cache_local("                                      \
@@ -79,7 +79,7 @@ static void forget_names(struct clinic_cache *c)
 
 cs_status drift_mark(struct clinic_cache *c, struct cs_error *err)
 {
-	char doubt[8];
+	char doubt[8] = "";
 	cs_status st;
 
 	forget_names(c);
@@ -316,7 +316,9 @@ static cs_status settle_one(struct clinic_cache *c, const struct look *l, bool a
 		if (st != CS_OK)
 			return st;
 	}
-	/* one with other rows looks like one that a VACUUM moved: a proof will say */
+	/* one with other rows looks like one that a VACUUM moved: a proof will say, at once */
+	if (!l->same_root)
+		c->use.doubt_at = 0;
 	st = is_empty(c, table, &empty, err);
 	return st == CS_OK && empty && l->had_rows ? drift_add_due(c, table, err) : st;
 }
