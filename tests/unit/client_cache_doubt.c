@@ -151,7 +151,14 @@ static void a_change_meanwhile_is_another_doubt(void **state)
 	assert_string_equal(query(f->path, DOUBT), "1");
 	asks_for_all(f, 60000);
 	prove_all(f, 2);
-	/* what comes is the periodic round */
+	/* found by the very write that was to say that it is over */
+	exec_sql(f->path, "CREATE TABLE own(x)");
+	while (tick(f, 0))
+		;
+	assert_true(has_event(f, "sync_now_completed"));
+	assert_string_equal(query(f->path, DOUBT), "1");
+	asks_for_all(f, 60000);
+	prove_all(f, 3);
 	while (tick(f, 0))
 		;
 	assert_string_equal(query(f->path, DOUBT), "0");
