@@ -1,11 +1,8 @@
 /*
  * The snapshot file, read; see sqlite_reader.h.
  *
- * Every stored value is printed back as its canonical text (common/value.c);
- * where the column could not hold it, the text comes from clinic_sync_exact,
- * which is asked only for columns that have anything in it.  The file never
- * changes once it is whole, so SQLite is told that it is immutable: no locks,
- * no look for a journal beside it.
+ * The file never changes once it is whole, so SQLite is told that it is
+ * immutable: no locks, no look for a journal beside it.
  */
 #include "sqlite_reader.h"
 
@@ -14,42 +11,11 @@
 #include <string.h>
 
 #include "schema.h"
-#include "value.h"
+#include "sqlite_reader_internal.h"
 
 #define SQL_MOST_BYTES ((size_t)1024 * 1024)
 /* As in the writer: above any row that max_row_bytes lets in, escaped. */
 #define ROW_MOST_BYTES ((size_t)512 * 1024 * 1024)
-/* A buffer grown beyond this by one large row is given back after it. */
-#define KEEP_BYTES ((size_t)1024 * 1024)
-
-struct reader_table {
-	char *name;
-	char *schema_json;
-	uint64_t rows;
-};
-
-struct snapshot_reader {
-	sqlite3 *db;
-	char *cursor;
-	char *created_at;
-	struct reader_table *tables;
-	size_t table_count;
-
-	/* the table being read */
-	const struct reader_table *table;
-	struct schema *schema;
-	struct dynbuf *labels; /* by position: "name": as JSON */
-	bool *asks;            /* by position: clinic_sync_exact has texts of the column */
-	sqlite3_stmt *select;
-	sqlite3_stmt *exact; /* NULL: the table has no exact texts */
-	uint64_t given;
-	bool held; /* row is printed and waits for the next call */
-	bool over;
-
-	struct dynbuf row;
-	struct dynbuf text; /* a value printed anew */
-	struct dynbuf key;
-};
 
 static cs_status fail(const struct snapshot_reader *r, const char *what, struct cs_error *err)
 {
@@ -338,125 +304,7 @@ cs_status snapshot_reader_begin(struct snapshot_reader *r, const char *table,
 	return CS_OK;
 }
 
-/* ---- a row ---------------------------------------------------------------------------------- */
-
-/* Canonical text of column i of the current row as the table has it. */
-static bool stored_text(struct snapshot_reader *r, size_t i, const char **text, size_t *len)
-{
-	struct bound_value v = {0};
-	int at = (int)i;
-
-	switch (sqlite3_column_type(r->select, at)) {
-	case SQLITE_NULL:
-		v.kind = BIND_NULL;
-		break;
-	case SQLITE_INTEGER:
-		v.kind = BIND_INTEGER;
-		v.integer = sqlite3_column_int64(r->select, at);
-		break;
-	case SQLITE_FLOAT:
-		v.kind = BIND_REAL;
-		v.real = sqlite3_column_double(r->select, at);
-		break;
-	case SQLITE_BLOB:
-		v.kind = BIND_BLOB;
-		v.bytes = sqlite3_column_blob(r->select, at);
-		v.len = (size_t)sqlite3_column_bytes(r->select, at);
-		break;
-	default:
-		v.kind = BIND_TEXT;
-		v.bytes = (const char *)sqlite3_column_text(r->select, at);
-		v.len = (size_t)sqlite3_column_bytes(r->select, at);
-		if (!v.bytes)
-			return false;
-	}
-	return value_print_stored(&r->schema->columns[i], &v, &r->text, text, len);
-}
-
-/* Ask clinic_sync_exact for column i of the row that r->key names; valid until the next call. */
-static bool exact_text(struct snapshot_reader *r, size_t i, const char **text, size_t *len)
-{
-	sqlite3_reset(r->exact);
-	sqlite3_bind_text(r->exact, 1, r->table->name, -1, SQLITE_STATIC);
-	sqlite3_bind_text64(r->exact, 2, r->key.data, r->key.len, SQLITE_STATIC, SQLITE_UTF8);
-	sqlite3_bind_text(r->exact, 3, r->schema->columns[i].name, -1, SQLITE_STATIC);
-	if (sqlite3_step(r->exact) != SQLITE_ROW)
-		return false;
-	*text = (const char *)sqlite3_column_text(r->exact, 0);
-	*len = (size_t)sqlite3_column_bytes(r->exact, 0);
-	return *text != NULL;
-}
-
-/* The key as the wire writes it into r->key; minus_zero: a float that is 0 is written as -0. */
-static cs_status print_key(struct snapshot_reader *r, bool minus_zero, struct cs_error *err)
-{
-	const struct schema *schema = r->schema;
-
-	dynbuf_reset(&r->key);
-	for (size_t i = 0; i < schema->key_count; i++) {
-		const struct schema_column *column = &schema->columns[schema->key[i]];
-		const char *text;
-		size_t len;
-
-		if (!stored_text(r, schema->key[i], &text, &len))
-			return out_of_memory(err);
-		if (minus_zero && column->class == CLASS_FLOAT && len == 1 && text[0] == '0') {
-			text = "-0";
-			len = 2;
-		}
-		dynbuf_adds(&r->key, i ? "," : "{");
-		dynbuf_add(&r->key, r->labels[schema->key[i]].data, r->labels[schema->key[i]].len);
-		value_add_json(&r->key, column, text, len);
-	}
-	return dynbuf_adds(&r->key, "}") ? CS_OK : out_of_memory(err);
-}
-
-/* A column holds -0 as 0: clinic_sync_exact says which of the two a key was. */
-static cs_status find_key(struct snapshot_reader *r, struct cs_error *err)
-{
-	const struct schema *schema = r->schema;
-	const char *text;
-	size_t len;
-
-	for (size_t i = 0; i < schema->key_count; i++) {
-		size_t at = schema->key[i];
-		cs_status status;
-
-		if (!r->asks[at] || schema->columns[at].class != CLASS_FLOAT)
-			continue;
-		status = print_key(r, true, err);
-		if (status != CS_OK || exact_text(r, at, &text, &len))
-			return status;
-	}
-	return print_key(r, false, err);
-}
-
-/* The current row as a JSON object in r->row. */
-static cs_status print_row(struct snapshot_reader *r, struct cs_error *err)
-{
-	const struct schema *schema = r->schema;
-	cs_status status = r->exact ? find_key(r, err) : CS_OK;
-
-	if (status != CS_OK)
-		return status;
-	if (r->row.cap > KEEP_BYTES)
-		dynbuf_free(&r->row);
-	if (r->text.cap > KEEP_BYTES)
-		dynbuf_free(&r->text);
-	dynbuf_reset(&r->row);
-	for (size_t i = 0; i < schema->column_count; i++) {
-		const char *text;
-		size_t len;
-
-		if (!(r->asks[i] && exact_text(r, i, &text, &len)) &&
-		    !stored_text(r, i, &text, &len))
-			return out_of_memory(err);
-		dynbuf_add(&r->row, i ? "," : "{", 1);
-		dynbuf_add(&r->row, r->labels[i].data, r->labels[i].len);
-		value_add_json(&r->row, &schema->columns[i], text, len);
-	}
-	return dynbuf_adds(&r->row, "}") ? CS_OK : out_of_memory(err);
-}
+/* ---- rows --------------------------------------------------------------------------------- */
 
 /* The next row into r->row and held, or over. */
 static cs_status next_row(struct snapshot_reader *r, struct cs_error *err)
@@ -465,7 +313,7 @@ static cs_status next_row(struct snapshot_reader *r, struct cs_error *err)
 
 	switch (sqlite3_step(r->select)) {
 	case SQLITE_ROW:
-		status = print_row(r, err);
+		status = snapshot_row_print(r, err);
 		r->held = status == CS_OK;
 		return status;
 	case SQLITE_DONE:

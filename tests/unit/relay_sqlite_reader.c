@@ -42,6 +42,30 @@ static const char empty_schema[] =
 	"false}],"
 	"\"indexes\":[]}";
 
+/* A column holds -0 as 0: only the texts beside it tell which of the two a key was. */
+static const char zeros_schema[] =
+	"{\"table\":\"zeros\",\"event\":\"e\",\"version\":1,\"key\":[\"n\",\"x\",\"y\"],"
+	"\"columns\":["
+	"{\"name\":\"n\",\"type\":\"integer\",\"class\":\"integer\",\"nullable\":false,"
+	"\"identity\":false},"
+	"{\"name\":\"x\",\"type\":\"real\",\"class\":\"float\",\"nullable\":false,"
+	"\"identity\":false},"
+	"{\"name\":\"y\",\"type\":\"real\",\"class\":\"float\",\"nullable\":false,"
+	"\"identity\":false}],"
+	"\"indexes\":[]}";
+static const struct {
+	const char *fields[3];
+	const char *wire;
+} zeros[] = {
+	{{"1", "-0", "0"}, "{\"n\":1,\"x\":\"-0\",\"y\":\"0\"}"},
+	{{"2", "0", "-0"}, "{\"n\":2,\"x\":\"0\",\"y\":\"-0\"}"},
+	{{"3", "-0", "-0"}, "{\"n\":3,\"x\":\"-0\",\"y\":\"-0\"}"},
+	{{"4", "0", "0"}, "{\"n\":4,\"x\":\"0\",\"y\":\"0\"}"},
+	{{"5", "1.5", "-0"}, "{\"n\":5,\"x\":\"1.5\",\"y\":\"-0\"}"},
+	{{"6", "-0", "2"}, "{\"n\":6,\"x\":\"-0\",\"y\":\"2\"}"},
+};
+#define ZEROS (sizeof(zeros) / sizeof(zeros[0]))
+
 #define COLUMNS 7
 /* Fields of a row, and the object that it is on the wire. */
 static const struct {
@@ -87,11 +111,12 @@ struct fixture {
 	struct dynbuf out;
 };
 
-static void write_row(struct fixture *f, struct snapshot_file *file, const char *const *texts)
+static void write_row(struct fixture *f, struct snapshot_file *file, const char *const *texts,
+		      size_t columns)
 {
 	struct copy_field fields[COLUMNS];
 
-	for (size_t i = 0; i < COLUMNS; i++)
+	for (size_t i = 0; i < columns; i++)
 		fields[i] = (struct copy_field){(char *)(uintptr_t)texts[i],
 						texts[i] ? strlen(texts[i]) : 0};
 	assert_int_equal(snapshot_file_add_row(file, fields, &f->err), CS_OK);
@@ -109,17 +134,18 @@ static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 	struct snapshot_file *file;
-	struct schema *schemas[2];
+	struct schema *schemas[3];
 	uint64_t count, bytes;
 
 	/* a name that must be escaped in a URI */
 	snprintf(f->path, sizeof(f->path), "/tmp/reader %%41?#.%d", (int)getpid());
 	schemas[0] = schema_of(f, values_schema);
 	schemas[1] = schema_of(f, empty_schema);
+	schemas[2] = schema_of(f, zeros_schema);
 	assert_int_equal(snapshot_file_create(f->path, &file, &f->err), CS_OK);
 	assert_int_equal(snapshot_file_begin_table(file, schemas[0], &f->err), CS_OK);
 	for (size_t i = 0; i < ROWS; i++)
-		write_row(f, file, rows[i].fields);
+		write_row(f, file, rows[i].fields, COLUMNS);
 	for (size_t i = 0; i < 2; i++)
 		assert_int_equal(
 			snapshot_file_add_oversize(file, oversize[i], strlen(oversize[i]), &f->err),
@@ -127,10 +153,15 @@ static int set_up(void **state)
 	assert_int_equal(snapshot_file_end_table(file, &count, &f->err), CS_OK);
 	assert_int_equal(snapshot_file_begin_table(file, schemas[1], &f->err), CS_OK);
 	assert_int_equal(snapshot_file_end_table(file, &count, &f->err), CS_OK);
+	assert_int_equal(snapshot_file_begin_table(file, schemas[2], &f->err), CS_OK);
+	for (size_t i = 0; i < ZEROS; i++)
+		write_row(f, file, zeros[i].fields, 3);
+	assert_int_equal(snapshot_file_end_table(file, &count, &f->err), CS_OK);
 	assert_int_equal(snapshot_file_finish(file, CURSOR, &bytes, &f->err), CS_OK);
 	snapshot_file_close(file);
 	schema_free(schemas[0]);
 	schema_free(schemas[1]);
+	schema_free(schemas[2]);
 	dynbuf_init(&f->out, WHOLE);
 	*state = f;
 	return 0;
@@ -182,7 +213,7 @@ static void rows_are_the_wires(void **state)
 	open_reader(f);
 	assert_string_equal(snapshot_reader_cursor(f->reader), CURSOR);
 	assert_int_equal(strlen(snapshot_reader_created_at(f->reader)), 24);
-	assert_int_equal(snapshot_reader_table_count(f->reader), 2);
+	assert_int_equal(snapshot_reader_table_count(f->reader), 3);
 	assert_string_equal(snapshot_reader_table(f->reader, 0), "values \"q\"");
 	assert_string_equal(snapshot_reader_table(f->reader, 1), "empty");
 	assert_int_equal(snapshot_reader_table_rows(f->reader, 0), ROWS);
@@ -198,6 +229,23 @@ static void rows_are_the_wires(void **state)
 	dynbuf_reset(&f->out);
 	assert_int_equal(snapshot_reader_oversize(f->reader, &f->out, &f->err), CS_OK);
 	assert_string_equal(f->out.data, "[{\"b\":\"70\",\"f\":\"1\"},{\"b\":\"71\",\"f\":\"1\"}]");
+}
+
+static void minus_zero_in_some_columns_of_a_key(void **state)
+{
+	struct fixture *f = *state;
+
+	open_reader(f);
+	begin(f, "zeros", ZEROS);
+	for (size_t i = 0; i < ZEROS; i++) {
+		uint64_t count;
+		bool end;
+
+		dynbuf_reset(&f->out);
+		assert_int_equal(snapshot_reader_rows(f->reader, &f->out, 1, &count, &end, &f->err),
+				 CS_OK);
+		assert_string_equal(f->out.data, zeros[i].wire);
+	}
 }
 
 /* Pieces of every size hold every row once, and none is larger than asked but for a single row. */
@@ -315,9 +363,13 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(rows_are_the_wires),   TEST(pieces_keep_their_bound),
-		TEST(a_table_without_rows), TEST(a_row_that_does_not_fit_the_buffer),
-		TEST(damage_is_seen),       TEST(what_is_no_snapshot),
+		TEST(rows_are_the_wires),
+		TEST(pieces_keep_their_bound),
+		TEST(minus_zero_in_some_columns_of_a_key),
+		TEST(a_table_without_rows),
+		TEST(a_row_that_does_not_fit_the_buffer),
+		TEST(damage_is_seen),
+		TEST(what_is_no_snapshot),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
