@@ -27,6 +27,7 @@
 #include "ws_loop.h"
 
 #define WAITS_MOST 2000
+/* And the newest of all tables. */
 #define FILES_MOST 8
 #define KEEP_MS (10 * 60 * 1000)
 #define FILE_PREFIX "snapshot-"
@@ -96,13 +97,18 @@ static void file_free(struct file *f)
 static void sweep(bool all)
 {
 	uint64_t now_ms = clock_monotonic_ms();
+	bool has_whole = false;
 	int kept = 0;
 
 	for (struct file **at = &shelf.files; *at;) {
 		struct file *f = *at;
+		bool is_young = !all && now_ms - f->made_ms < KEEP_MS;
+		/* what costs most to make again is not counted: files of single tables are many */
+		bool is_first_whole = !f->tables[0] && !has_whole;
 
-		if (!all && kept < FILES_MOST && now_ms - f->made_ms < KEEP_MS) {
-			kept++;
+		if (is_young && (is_first_whole || kept < FILES_MOST)) {
+			has_whole = has_whole || is_first_whole;
+			kept += !is_first_whole;
 			at = &f->next;
 			continue;
 		}
