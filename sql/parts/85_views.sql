@@ -113,6 +113,12 @@ BEGIN
 	RETURN QUERY SELECT format('%s cannot hold %s rows: their own constraints refuse them, clinic_cache_parked in the file says why',
 			clinic_sync.some_devices(array_agg(d.id || coalesce(' (' || nullif(d.name, '') || ')', '') ORDER BY d.id)), sum(d.parked))
 		FROM clinic_sync.device d WHERE d.parked > 0 AND (d.connected OR d.seen_at > clock_timestamp() - interval '24 hours') HAVING count(*) > 0;
+	-- of those that ask for proofs at all; one that has just come was not proved yet
+	RETURN QUERY SELECT format('%s asked for proofs and had none for an hour: the relay''s log says why, or they were switched off',
+			clinic_sync.some_devices(array_agg(d.id || coalesce(' (' || nullif(d.name, '') || ')', '') ORDER BY d.id)))
+		FROM clinic_sync.device d JOIN clinic_sync.relays r ON r.id = d.relay
+		WHERE d.connected AND r.state = 'running' AND d.repairs IS NOT NULL
+			AND greatest(d.proven_at, d.connected_at) < clock_timestamp() - interval '1 hour' HAVING count(*) > 0;
 	RETURN QUERY SELECT 'no relay is running' WHERE NOT EXISTS (SELECT FROM clinic_sync.relays r WHERE r.state = 'running');
 	-- one that was started again under its name is found, not lost
 	RETURN QUERY SELECT format('relay %s was lost at %s', r.name, r.reported_at) FROM clinic_sync.relays r

@@ -3,7 +3,7 @@
  * how long they stay; and what devices report about their proofs.
  */
 SET client_min_messages = warning;
-SELECT plan(52);
+SELECT plan(55);
 
 DROP ROLE IF EXISTS test_requests_relay, test_requests_desk, test_requests_nobody;
 CREATE ROLE test_requests_relay;
@@ -148,16 +148,24 @@ SELECT is((SELECT count(*) || ' ' || min(id) FROM clinic_sync.sync_request), '10
 DELETE FROM clinic_sync.sync_request;
 
 -- what devices report about their proofs
-SELECT clinic_sync.relay_report('{"id":"r","name":"front"}', '[{"id":"desk-1","name":"Reception","rows":1000,"proven_at":"2026-01-01T00:00:00Z","repairs":0,"parked":0},{"id":"new"}]');
+SELECT clinic_sync.relay_report('{"id":"r","name":"front"}', '[{"id":"desk-1","name":"Reception","rows":1000,"proven_at":"2126-01-01T00:00:00Z","repairs":0,"parked":0},{"id":"new"}]');
 SELECT results_eq('SELECT id, rows, proven_at, repairs, parked FROM clinic_sync.devices ORDER BY id',
-	$$VALUES ('desk-1', 1000::bigint, '2026-01-01T00:00:00Z'::timestamptz, 0::bigint, 0::bigint), ('new', NULL, NULL, NULL, NULL)$$, 'rows, proven_at, repairs, parked');
+	$$VALUES ('desk-1', 1000::bigint, '2126-01-01T00:00:00Z'::timestamptz, 0::bigint, 0::bigint), ('new', NULL, NULL, NULL, NULL)$$, 'rows, proven_at, repairs, parked');
 SELECT is_empty('SELECT clinic_sync.problems()', 'no problem');
+UPDATE clinic_sync.device SET proven_at = clock_timestamp() - interval '61 minutes', connected_at = clock_timestamp() - interval '2 hours' WHERE id = 'desk-1';
+SELECT results_eq('SELECT clinic_sync.problems()',
+	$$VALUES ('device desk-1 (Reception) asked for proofs and had none for an hour: the relay''s log says why, or they were switched off')$$, 'proofs that do not come are one');
+UPDATE clinic_sync.device SET connected_at = clock_timestamp() - interval '59 minutes' WHERE id = 'desk-1';
+SELECT is_empty('SELECT clinic_sync.problems()', 'not for a device that has just come');
+UPDATE clinic_sync.device SET proven_at = NULL, connected_at = clock_timestamp() - interval '61 minutes' WHERE id = 'desk-1';
+SELECT is((SELECT count(*) FROM clinic_sync.problems()), 1::bigint, 'nor had it any before');
+UPDATE clinic_sync.device SET proven_at = '2126-01-01T00:00:00Z' WHERE id = 'desk-1';
 SELECT clinic_sync.relay_report('{"id":"r","name":"front"}', '[{"id":"desk-1","name":"Reception","state":"live"},{"id":"new"}]');
 SELECT is((SELECT rows || ' ' || repairs FROM clinic_sync.devices WHERE id = 'desk-1'), '1000 0', 'what a report leaves out stays');
 SELECT xmin AS before FROM clinic_sync.device WHERE id = 'desk-1' \gset
 SELECT clinic_sync.relay_report('{"id":"r","name":"front"}', '[{"id":"desk-1","name":"Reception","state":"live","rows":1000},{"id":"new"}]');
 SELECT is((SELECT xmin::text FROM clinic_sync.device WHERE id = 'desk-1'), :'before', 'what says nothing new is not written');
-SELECT clinic_sync.relay_report('{"id":"r","name":"front"}', '[{"id":"desk-1","name":"Reception","repairs":2,"proven_at":"2026-01-02T00:00:00Z"},{"id":"new"}]');
+SELECT clinic_sync.relay_report('{"id":"r","name":"front"}', '[{"id":"desk-1","name":"Reception","repairs":2,"proven_at":"2126-01-02T00:00:00Z"},{"id":"new"}]');
 SELECT results_eq('SELECT clinic_sync.problems()',
 	$$VALUES ('device desk-1 (Reception) had to repair tables in the last 24 hours: their rows differed from the server''s')$$, 'a repair is a problem');
 UPDATE clinic_sync.device SET repaired_at = repaired_at - interval '25 hours';
