@@ -276,17 +276,24 @@ static void lets_readers_in_meanwhile(void **state)
 	assert_string_equal(query(f->path, PEOPLE), "p1|new\np2|bob");
 }
 
+static int count_commit(void *context)
+{
+	++*(int *)context;
+	return 0;
+}
+
 /* A backlog is more than one transaction may take: the lock goes back in between. */
 static void shares_the_lock_in_a_backlog(void **state)
 {
 	struct fixture *f = *state;
-	struct clinic_cache_file_status status;
+	int commits = 0;
 	static char changes[900 * 128];
 	char message[sizeof(changes) + 512];
 	char from[32] = C1;
 	char to[32];
 	size_t len;
 
+	sqlite3_commit_hook(f->cache->db, count_commit, &commits);
 	for (int i = 0; i < 120; i++) {
 		len = 0;
 		for (int k = 0; k < 300; k++)
@@ -309,12 +316,8 @@ static void shares_the_lock_in_a_backlog(void **state)
 	assert_int_equal(clinic_cache_apply_held(f->cache, f->now), CLINIC_CACHE_OK);
 	assert_string_equal(file_cursor(f), to);
 	assert_string_equal(query(f->path, "SELECT count(*) FROM bills"), "36001");
-	assert_int_equal(clinic_cache_read_status(f->path, &status, &f->err), CLINIC_CACHE_OK);
-	/* all of it in one would be hundreds of milliseconds; the bound itself depends on the disk
-	 */
-	print_message("longest lock %d ms\n", (int)status.longest_lock_ms);
-	assert_in_range(status.longest_lock_ms, 1, 200);
-	clinic_cache_free_status(&status);
+	/* 36,000 rows take several times as long as one may hold the lock */
+	assert_true(commits > 2);
 }
 
 int main(void)
