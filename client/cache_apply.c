@@ -27,9 +27,11 @@ struct applying {
 	const struct wire_change *change;
 	bool slow;
 	bool *unique;
-	bool loaded;               /* the row comes from elsewhere, and is not in main */
+	bool fresh;                /* the row is not in main */
 	bool parked;               /* the change is a parked row: columns may have come since */
-	const char *extra;         /* where the row's own columns of the app are; NULL: in main */
+	char *kept;                /* what the app has in the row, while it is not in main */
+	json_t *own;               /* the same, and a number, on its way into an INSERT … */
+	size_t own_count;          /* … so many of columns, behind the delivered ones */
 	bool refused;              /* by a constraint of the app's table … */
 	char reason[REASON_BYTES]; /* … namely */
 	uint16_t *columns;         /* delivered columns in the order of data … */
@@ -253,36 +255,27 @@ static cs_status add_row_json(struct applying *a, struct dynbuf *out)
 	return CS_OK;
 }
 
-/* Out of main, if it is there; what the app has in columns of its own into *kept. */
-static cs_status take_out(struct applying *a, char **kept)
+/* Out of main, if it is there, and what the app has in columns of its own into a->kept. */
+static cs_status take_out(struct applying *a)
 {
-	struct dynbuf main_table;
-	const char *from = a->extra;
+	char *kept = NULL;
 	bool fits;
 	cs_status st = key_fits(a->t, &a->change->key, &a->c->scratch, &fits, a->err);
 
-	*kept = NULL;
 	if (st != CS_OK || !fits)
 		return st;
-	dynbuf_init(&main_table, CACHE_SQL_BYTES_MOST);
-	if (!from) {
-		dynbuf_adds(&main_table, "main.");
-		schema_add_identifier(&main_table, a->t->schema->table);
-		from = main_table.data;
+	st = extra_read(a->c, a->t, &a->change->key, &kept, a->err);
+	if (kept) {
+		free(a->kept);
+		a->kept = kept;
 	}
-	if (!from)
-		st = cs_fail(a->err, CS_ERR_NOMEM, "out of memory");
-	if (st == CS_OK && a->t->extra_names)
-		st = extra_read(a->c, a->t, from, &a->change->key, kept, a->err);
-	dynbuf_free(&main_table);
 	return st == CS_OK ? run_by_key(a, STATEMENT_DELETE, false, NULL) : st;
 }
 
-/* data: the row as the wire has it; NULL: as it stands in main. */
+/* data: the row as the wire has it. */
 static cs_status park(struct applying *a, const char *data)
 {
-	char *kept = NULL;
-	cs_status st = take_out(a, &kept);
+	cs_status st = take_out(a);
 
 	if (st == CS_OK)
 		st = name_key(a);
@@ -293,9 +286,8 @@ static cs_status park(struct applying *a, const char *data)
 				 &(struct parked_row){.key = a->c->key.data,
 						      .data = data,
 						      .reason = a->reason,
-						      .kept = kept},
+						      .kept = a->kept},
 				 a->err);
-	free(kept);
 	return st;
 }
 
@@ -358,22 +350,89 @@ static cs_status unpark(struct applying *a, bool *found)
 	return st == CS_OK ? parked_forget(a->c, a->t, a->c->key.data, found, a->err) : st;
 }
 
+/* The same for a row that comes in its place: the app's values are for that. */
+static cs_status unpark_row(struct applying *a)
+{
+	cs_status st;
+
+	if (!a->t->has_parked || a->parked)
+		return CS_OK;
+	st = name_key(a);
+	return st == CS_OK ? parked_take(a->c, a->t, a->c->key.data, &a->kept, a->err) : st;
+}
+
 /* ---- rows -------------------------------------------------------------------------------- */
+
+/* What the app has in the row goes into its INSERT: put in later, it might be in the way. */
+static cs_status take_own(struct applying *a)
+{
+	struct cached_table *t = a->t;
+	json_t *number;
+	cs_status st = CS_OK;
+
+	a->own = a->kept ? json_loads(a->kept, 0, NULL) : json_object();
+	if (!a->own)
+		return a->kept ? diverged(a, "clinic_cache_parked is damaged")
+			       : cs_fail(a->err, CS_ERR_NOMEM, "out of memory");
+	if (t->numbered >= 0 && !json_object_get(a->own, t->extra[t->numbered].name)) {
+		st = extra_number(a->c, t, &number, a->err);
+		if (number && json_object_set_new(a->own, t->extra[t->numbered].name, number) != 0)
+			st = cs_fail(a->err, CS_ERR_NOMEM, "out of memory");
+	}
+	/* a column that the app dropped meanwhile: what it kept there goes with it */
+	for (size_t i = 0; i < t->extra_count; i++)
+		if (json_object_get(a->own, t->extra[i].name))
+			a->columns[a->column_count + a->own_count++] =
+				(uint16_t)(t->schema->column_count + i);
+	return st;
+}
+
+static cs_status bind_own(struct applying *a, sqlite3_stmt *stmt)
+{
+	cs_status st = CS_OK;
+
+	for (size_t i = 0; i < a->own_count && st == CS_OK; i++) {
+		size_t at = a->columns[a->column_count + i] - a->t->schema->column_count;
+
+		st = extra_bind(stmt, (int)(a->column_count + i) + 1,
+				json_object_get(a->own, a->t->extra[at].name), a->err);
+	}
+	return st;
+}
+
+static void drop_own(struct applying *a)
+{
+	json_decref(a->own);
+	a->own = NULL;
+	a->own_count = 0;
+}
 
 /* All columns bound and one step of the statement of that kind. */
 static cs_status write_columns(struct applying *a, statement_kind kind, bool *all_exact,
 			       int *changed)
 {
 	sqlite3_stmt *stmt;
-	cs_status st = statement_get(a->c, a->t, kind, a->slow, a->columns, a->column_count, &stmt,
-				     a->err);
+	cs_status st = statement_get(a->c, a->t, kind, a->slow, a->columns,
+				     a->column_count + a->own_count, &stmt, a->err);
 
 	if (st == CS_OK)
 		st = bind_columns(a, stmt, all_exact);
+	if (st == CS_OK && a->own)
+		st = bind_own(a, stmt);
 	if (st == CS_OK && kind == STATEMENT_UPDATE)
 		st = bind_key(stmt, (int)a->column_count + 1, a->t, &a->change->key, &a->c->scratch,
 			      a->err);
 	return st == CS_OK ? step(a, stmt, changed) : st;
+}
+
+static cs_status insert_adopted(struct applying *a, bool *all_exact)
+{
+	cs_status st = a->kept || a->t->has_parked ? take_own(a) : CS_OK;
+
+	if (st == CS_OK)
+		st = write_columns(a, STATEMENT_INSERT, all_exact, NULL);
+	drop_own(a);
+	return st;
 }
 
 /*
@@ -390,21 +449,20 @@ static cs_status write_adopted(struct applying *a, bool *all_exact)
 		snprintf(a->reason, sizeof(a->reason), "the key's column cannot hold the key");
 		a->refused = true;
 	}
-	if (st == CS_OK && !a->refused && !a->loaded)
+	if (st == CS_OK && !a->refused && !a->fresh)
 		st = write_columns(a, STATEMENT_UPDATE, all_exact, &changed);
 	if (st == CS_OK && !a->refused && changed == 0)
-		st = write_columns(a, STATEMENT_INSERT, all_exact, NULL);
+		st = insert_adopted(a, all_exact);
 	return st;
 }
 
 static cs_status apply_row(struct applying *a)
 {
 	bool all_exact = true;
-	bool was_parked;
 	cs_status st = take_columns(a, true);
 
 	if (st == CS_OK)
-		st = unpark(a, &was_parked);
+		st = unpark_row(a);
 	if (st == CS_OK)
 		st = pull_row(a);
 	if (st == CS_OK)
@@ -600,7 +658,7 @@ static const struct {
 /* Room for the columns of the widest row; a schema change may make it wider. */
 static cs_status run_operation(struct applying *a, cs_status (*apply)(struct applying *))
 {
-	size_t most = a->t->schema->column_count;
+	size_t most = a->t->schema->column_count + a->t->extra_count;
 	cs_status st;
 
 	a->columns = malloc(most * sizeof(*a->columns));
@@ -613,6 +671,8 @@ static cs_status run_operation(struct applying *a, cs_status (*apply)(struct app
 	free(a->columns);
 	free(a->values);
 	free(a->exact);
+	free(a->kept);
+	a->kept = NULL;
 	return st;
 }
 
@@ -649,7 +709,7 @@ cs_status apply_change(struct clinic_cache *c, const struct wire_change *change,
 }
 
 cs_status apply_loaded(struct clinic_cache *c, struct cached_table *t,
-		       const struct wire_change *change, const char *extra, struct cs_error *err)
+		       const struct wire_change *change, bool fresh, struct cs_error *err)
 {
 	bool unique = false;
 	struct applying a = {
@@ -657,8 +717,7 @@ cs_status apply_loaded(struct clinic_cache *c, struct cached_table *t,
 		.t = t,
 		.change = change,
 		.unique = &unique,
-		.loaded = true,
-		.extra = extra,
+		.fresh = fresh,
 		.err = err,
 	};
 	cs_status st = run_operation(&a, apply_row);
@@ -676,13 +735,14 @@ struct retry {
 static cs_status retry_one(void *context, const struct wire_change *change, struct cs_error *err)
 {
 	struct retry *r = context;
-	cs_status st;
 
 	r->a.change = change;
-	st = run_operation(&r->a, apply_row);
-	if (st != CS_OK || r->a.refused || !r->kept)
-		return st;
-	return extra_write(r->a.c, r->a.t, NULL, &change->key, r->kept, err);
+	if (r->kept) {
+		r->a.kept = strdup(r->kept);
+		if (!r->a.kept)
+			return cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	}
+	return run_operation(&r->a, apply_row);
 }
 
 cs_status apply_parked(struct clinic_cache *c, struct cached_table *t, const char *message,

@@ -1,9 +1,10 @@
 /*
  * What an app keeps in columns of its own in a synced table.
  *
- * Nobody delivers them, so they must outlive their row's being taken out and
- * put in again: as JSON beside a parked row, or in a temporary table while
- * many rows are replaced.
+ * Nobody delivers them, so they must outlive their row's being parked: they
+ * wait beside it as JSON, and go into the INSERT that brings the row back.  One
+ * of them may be the row's number (INTEGER PRIMARY KEY), which the app's other
+ * tables refer to: no new row may take that of a row that is parked.
  */
 #include "cache_internal.h"
 
@@ -15,7 +16,7 @@ static cs_status nomem(struct cs_error *err)
 	return cs_fail(err, CS_ERR_NOMEM, "out of memory");
 }
 
-/* ---- one row, as JSON --------------------------------------------------------------------- */
+/* ---- as JSON ------------------------------------------------------------------------------ */
 
 /* Bytes that JSON cannot hold travel in hexadecimal. */
 static json_t *bytes_as_json(const unsigned char *bytes, size_t len)
@@ -75,20 +76,23 @@ static cs_status row_as_json(sqlite3_stmt *stmt, char **out, struct cs_error *er
 	return *out ? CS_OK : nomem(err);
 }
 
-cs_status extra_read(struct clinic_cache *c, const struct cached_table *t, const char *from,
+cs_status extra_read(struct clinic_cache *c, const struct cached_table *t,
 		     const struct wire_object *key, char **out, struct cs_error *err)
 {
-	struct dynbuf sql;
+	struct dynbuf *sql = &c->sql;
 	sqlite3_stmt *stmt = NULL;
 	cs_status st;
 	int rc;
 
 	*out = NULL;
-	dynbuf_init(&sql, CACHE_SQL_BYTES_MOST);
-	dynbuf_addf(&sql, "SELECT %s FROM %s WHERE ", t->extra_names, from);
-	table_add_key_condition(&sql, t, 1);
-	st = sql.failed ? nomem(err) : store_prepare(c->db, sql.data, &stmt, err);
-	dynbuf_free(&sql);
+	if (!t->extra_names)
+		return CS_OK;
+	dynbuf_reset(sql);
+	dynbuf_addf(sql, "SELECT %s FROM main.", t->extra_names);
+	schema_add_identifier(sql, t->schema->table);
+	dynbuf_adds(sql, " WHERE ");
+	table_add_key_condition(sql, t, 1);
+	st = sql->failed ? nomem(err) : store_prepare(c->db, sql->data, &stmt, err);
 	if (st == CS_OK)
 		st = bind_key(stmt, 1, t, key, &c->scratch, err);
 	if (st == CS_OK) {
@@ -141,194 +145,96 @@ static int bind_kept(sqlite3_stmt *stmt, int parameter, const json_t *value)
 	}
 }
 
-/* `UPDATE into SET "a" = ?N …` for the columns of row, the key's parameters first. */
-static bool add_update(struct dynbuf *sql, const struct cached_table *t, const char *into,
-		       json_t *row)
+cs_status extra_bind(sqlite3_stmt *stmt, int parameter, const json_t *value, struct cs_error *err)
 {
-	size_t parameter = t->schema->key_count;
-	bool any = false;
-	const char *name;
-	json_t *value;
-
-	dynbuf_adds(sql, "UPDATE OR IGNORE ");
-	if (into) {
-		dynbuf_adds(sql, into);
-	} else {
-		dynbuf_adds(sql, "main.");
-		schema_add_identifier(sql, t->schema->table);
-	}
-	json_object_foreach(row, name, value)
-	{
-		dynbuf_adds(sql, any ? ", " : " SET ");
-		schema_add_identifier(sql, name);
-		dynbuf_addf(sql, " = ?%zu", ++parameter);
-		any = true;
-	}
-	dynbuf_adds(sql, " WHERE ");
-	table_add_key_condition(sql, t, 1);
-	return any && !sql->failed;
+	return bind_kept(stmt, parameter, value) == SQLITE_OK ? CS_OK : nomem(err);
 }
 
-static cs_status write_row(struct clinic_cache *c, const struct cached_table *t, const char *into,
-			   const struct wire_object *key, json_t *row, struct cs_error *err)
+/* ---- columns of new rows ------------------------------------------------------------------- */
+
+static bool is_bound(const uint16_t *columns, size_t column_count, size_t position)
 {
-	int parameter = (int)t->schema->key_count;
-	struct dynbuf sql;
-	sqlite3_stmt *stmt = NULL;
-	const char *name;
-	json_t *value;
+	for (size_t i = 0; i < column_count; i++)
+		if (columns[i] == position)
+			return true;
+	return false;
+}
+
+void extra_add_fills(struct dynbuf *b, const struct cached_table *t, const uint16_t *columns,
+		     size_t column_count, bool names)
+{
+	for (size_t i = 0; i < t->extra_count; i++) {
+		if (!t->extra[i].fill ||
+		    is_bound(columns, column_count, t->schema->column_count + i))
+			continue;
+		dynbuf_adds(b, ", ");
+		if (names)
+			schema_add_identifier(b, t->extra[i].name);
+		else
+			dynbuf_adds(b, t->extra[i].fill);
+	}
+}
+
+void extra_free(struct cached_table *t)
+{
+	for (size_t i = 0; i < t->extra_count; i++)
+		free(t->extra[i].name);
+	free(t->extra);
+	t->extra = NULL;
+	t->extra_count = 0;
+}
+
+/* ---- numbers of rows ----------------------------------------------------------------------- */
+
+void extra_note_kept(struct cached_table *t, const char *kept)
+{
+	json_t *row;
+	const json_t *number;
+
+	if (t->numbered < 0 || t->kept_most == NUMBER_UNKNOWN)
+		return;
+	row = json_loads(kept, 0, NULL);
+	number = json_object_get(row, t->extra[t->numbered].name);
+	if (json_is_integer(number) && json_integer_value(number) > t->kept_most)
+		t->kept_most = json_integer_value(number);
+	json_decref(row);
+}
+
+/* The largest of a query with two %Q or %w; 0: none is positive. */
+static cs_status largest(struct clinic_cache *c, const char *format, const char *first,
+			 const char *second, int64_t *out, struct cs_error *err)
+{
+	char *sql = sqlite3_mprintf(format, first, second);
+	cs_status st = sql ? store_integer(c->db, sql, out, err) : nomem(err);
+
+	sqlite3_free(sql);
+	if (*out < 0)
+		*out = 0;
+	return st;
+}
+
+cs_status extra_number(struct clinic_cache *c, struct cached_table *t, json_t **out,
+		       struct cs_error *err)
+{
+	const char *name = t->numbered < 0 ? NULL : t->extra[t->numbered].name;
+	int64_t most = 0;
 	cs_status st = CS_OK;
 
-	dynbuf_init(&sql, CACHE_SQL_BYTES_MOST);
-	/* a column that the app dropped meanwhile: what it kept there goes with it */
-	if (!add_update(&sql, t, into, row) ||
-	    store_prepare(c->db, sql.data, &stmt, NULL) != CS_OK) {
-		dynbuf_free(&sql);
+	*out = NULL;
+	if (!name || !t->has_parked)
 		return CS_OK;
-	}
-	dynbuf_free(&sql);
-	json_object_foreach(row, name, value)
-	{
-		if (bind_kept(stmt, ++parameter, value) != SQLITE_OK)
-			st = nomem(err);
-	}
+	if (t->kept_most == NUMBER_UNKNOWN)
+		st = largest(c,
+			     "SELECT max(kept ->> %Q) FROM main.clinic_cache_parked"
+			     " WHERE \"table\" = %Q",
+			     name, t->schema->table, &t->kept_most, err);
 	if (st == CS_OK)
-		st = bind_key(stmt, 1, t, key, &c->scratch, err);
-	if (st == CS_OK && sqlite3_step(stmt) != SQLITE_DONE &&
-	    (sqlite3_extended_errcode(c->db) & 0xff) != SQLITE_CONSTRAINT)
-		st = store_fail(c->db, "write a row", err);
-	sqlite3_finalize(stmt);
-	return st;
-}
-
-cs_status extra_write(struct clinic_cache *c, const struct cached_table *t, const char *into,
-		      const struct wire_object *key, const char *kept, struct cs_error *err)
-{
-	json_t *row = json_loads(kept, 0, NULL);
-	cs_status st = json_is_object(row) ? write_row(c, t, into, key, row, err) : CS_OK;
-
-	json_decref(row);
-	return st;
-}
-
-/* ---- many rows, in a temporary table ------------------------------------------------------ */
-
-struct keeping {
-	struct clinic_cache *c;
-	const struct cached_table *t;
-	const char *kept;
-};
-
-/* A parked row's: it stands beside that row. */
-static cs_status keep_parked(void *context, const struct wire_change *change, struct cs_error *err)
-{
-	struct keeping *k = context;
-	const struct schema *s = k->t->schema;
-	struct dynbuf sql;
-	sqlite3_stmt *stmt = NULL;
-	cs_status st;
-
-	dynbuf_init(&sql, CACHE_SQL_BYTES_MOST);
-	dynbuf_adds(&sql, "INSERT INTO " EXTRA_KEPT "(");
-	table_add_key_names(&sql, s);
-	for (size_t i = 0; i < s->key_count; i++)
-		dynbuf_addf(&sql, "%s?%zu", i ? ", " : ") VALUES(", i + 1);
-	dynbuf_adds(&sql, ")");
-	st = sql.failed ? nomem(err) : store_prepare(k->c->db, sql.data, &stmt, err);
-	dynbuf_free(&sql);
-	if (st == CS_OK)
-		st = bind_key(stmt, 1, k->t, &change->key, &k->c->scratch, err);
-	if (st == CS_OK && sqlite3_step(stmt) != SQLITE_DONE)
-		st = store_fail(k->c->db, "keep a row", err);
-	sqlite3_finalize(stmt);
-	if (st != CS_OK)
+		st = largest(c, "SELECT max(\"%w\") FROM main.\"%w\"", name, t->schema->table,
+			     &most, err);
+	/* beyond what is parked SQLite's own choice is as good; at the end of all numbers it must
+	 * be */
+	if (st != CS_OK || most > t->kept_most || t->kept_most == INT64_MAX)
 		return st;
-	return extra_write(k->c, k->t, EXTRA_KEPT, &change->key, k->kept, err);
-}
-
-static cs_status keep_all_parked(struct clinic_cache *c, const struct cached_table *t,
-				 struct cs_error *err)
-{
-	struct keeping k = {.c = c, .t = t};
-	struct dynbuf message;
-	sqlite3_stmt *stmt;
-	cs_status st = store_prepare(c->db,
-				     "SELECT key, kept FROM main.clinic_cache_parked"
-				     " WHERE \"table\" = ?1 AND kept IS NOT NULL",
-				     &stmt, err);
-	int rc = SQLITE_DONE;
-
-	if (st != CS_OK)
-		return st;
-	dynbuf_init(&message, CACHE_MESSAGE_BYTES_MOST);
-	sqlite3_bind_text(stmt, 1, t->schema->table, -1, SQLITE_STATIC);
-	while (st == CS_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-		dynbuf_reset(&message);
-		dynbuf_adds(&message, "{\"changes\":[{\"key\":");
-		dynbuf_adds(&message, (const char *)sqlite3_column_text(stmt, 0));
-		dynbuf_adds(&message, "}]}");
-		k.kept = (const char *)sqlite3_column_text(stmt, 1);
-		st = message.failed ? nomem(err)
-				    : changes_read(message.data, message.len, keep_parked, &k, err);
-	}
-	if (st == CS_OK && rc != SQLITE_DONE)
-		st = store_fail(c->db, "read clinic_cache_parked", err);
-	sqlite3_finalize(stmt);
-	dynbuf_free(&message);
-	return st;
-}
-
-cs_status extra_keep_all(struct clinic_cache *c, const struct cached_table *t, const char *list,
-			 struct cs_error *err)
-{
-	const struct schema *s = t->schema;
-	struct dynbuf *sql = &c->sql;
-	cs_status st;
-
-	dynbuf_reset(sql);
-	dynbuf_adds(sql, "CREATE TABLE " EXTRA_KEPT " AS SELECT ");
-	for (size_t i = 0; i < s->key_count; i++) {
-		dynbuf_adds(sql, i ? ", stored." : "stored.");
-		schema_add_identifier(sql, s->columns[s->key[i]].name);
-	}
-	dynbuf_addf(sql, ", %s FROM ", t->extra_names);
-	if (list)
-		dynbuf_addf(sql, "temp.%s AS listed CROSS JOIN ", list);
-	dynbuf_adds(sql, "main.");
-	schema_add_identifier(sql, s->table);
-	dynbuf_adds(sql, " AS stored");
-	if (list) {
-		dynbuf_adds(sql, " ON ");
-		table_add_key_match(sql, t, "stored", "listed");
-	}
-	dynbuf_adds(sql, "; CREATE INDEX " EXTRA_KEPT "_key ON clinic_cache_kept(");
-	table_add_key_names(sql, s);
-	st = dynbuf_adds(sql, ")") ? store_exec(c->db, sql->data, err) : nomem(err);
-	return st == CS_OK && t->has_parked ? keep_all_parked(c, t, err) : st;
-}
-
-cs_status extra_restore_all(struct clinic_cache *c, const struct cached_table *t,
-			    struct cs_error *err)
-{
-	struct dynbuf *sql = &c->sql;
-
-	dynbuf_reset(sql);
-	dynbuf_adds(sql, "UPDATE OR IGNORE main.");
-	schema_add_identifier(sql, t->schema->table);
-	dynbuf_addf(sql, " AS stored SET (%s) = (SELECT %s FROM " EXTRA_KEPT " AS kept WHERE ",
-		    t->extra_names, t->extra_names);
-	table_add_key_match(sql, t, "kept", "stored");
-	dynbuf_adds(sql, ") WHERE (");
-	table_add_key_names(sql, t->schema);
-	dynbuf_adds(sql, ") IN (SELECT ");
-	table_add_key_names(sql, t->schema);
-	dynbuf_adds(sql, " FROM " EXTRA_KEPT ")");
-	if (t->key_collates) {
-		dynbuf_adds(sql, " AND EXISTS(SELECT 1 FROM " EXTRA_KEPT " AS kept WHERE ");
-		table_add_key_match(sql, t, "kept", "stored");
-		dynbuf_adds(sql, ")");
-	}
-	if (!dynbuf_adds(sql, "; DROP TABLE " EXTRA_KEPT))
-		return nomem(err);
-	return store_exec(c->db, sql->data, err);
+	*out = json_integer(t->kept_most + 1);
+	return *out ? CS_OK : nomem(err);
 }

@@ -48,6 +48,8 @@
 
 /* ---- a synced table --------------------------------------------------------------------- */
 
+#define NUMBER_UNKNOWN INT64_MIN
+
 /* What SQLite makes of a value that goes into a column. */
 typedef enum {
 	AFFINITY_NONE,
@@ -64,18 +66,27 @@ struct local_column {
 	column_affinity affinity;
 };
 
+/* A column of the file that nobody delivers. */
+struct extra_column {
+	char *name;
+	const char *fill; /* what a new row must get there, as SQL; NULL: it gets something */
+};
+
 struct cached_table {
 	struct schema *schema;
 	struct local_column *local; /* by position in the schema */
-	char *fill_names;  /* `, "a"`: NOT NULL columns of the file that nobody delivers … */
-	char *fill_values; /* … and `, ''`: what a new row gets there */
-	char *local_names; /* every stored column of the file's table, `"a", "b"` */
-	char *local_declarations; /* the same with their types */
-	char *extra_names;        /* columns the server does not deliver; NULL: none */
-	size_t missing;           /* how many delivered columns are */
-	bool converts;            /* some column is converted … */
-	bool key_converts;        /* … one of the key */
-	bool key_collates;        /* some column of the key is collated */
+	char *local_names;          /* every stored column of the file's table, `"a", "b"` */
+	char *local_declarations;   /* the same with their types */
+	char *extra_names;          /* columns the server does not deliver; NULL: none */
+	struct extra_column *extra; /* the same, one by one */
+	size_t extra_count;
+	int numbered;      /* which of them SQLite numbers, for it is the rowid; -1: none */
+	int64_t kept_most; /* the largest such number of a parked row; NUMBER_UNKNOWN */
+	const char *rowid; /* name of a rowid that no column is; NULL: there is none */
+	size_t missing;    /* how many delivered columns are */
+	bool converts;     /* some column is converted … */
+	bool key_converts; /* … one of the key */
+	bool key_collates; /* some column of the key is collated */
 	bool adopted;      /* the app's own: its schema stays, and what it refuses is parked */
 	bool lenient;      /* it is to be fetched anew: a row that is missing is no divergence */
 	bool has_exact;    /* may have rows in clinic_sync_exact */
@@ -108,7 +119,8 @@ struct statement {
 	statement_kind kind;
 	bool temp; /* works on the temporary twin */
 	size_t column_count;
-	uint16_t *columns; /* positions in the schema, in the order they are bound */
+	uint16_t *columns; /* positions in the schema, in the order they are bound; behind those
+			      of the schema, positions in the table's extra columns */
 	sqlite3_stmt *stmt;
 	uint64_t used_at;
 };

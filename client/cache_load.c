@@ -1,23 +1,23 @@
 /*
  * Rows of a snapshot into the file's own tables.
  *
- * One INSERT … SELECT where the table holds what ours do.  Where its columns
- * are of other affinities, or one of its constraints refuses a row, the rows
- * go in one by one as a frame would bring them, and what is refused is parked.
+ * A row whose key stays is never taken out: the app may number its rows, refer
+ * to those numbers, and keep values in columns of its own.  So rows that the
+ * snapshot lacks are deleted, those that differ are updated, new ones are put
+ * in, each with one statement; rows that are as they should be are not written.
+ *
+ * SQLite checks UNIQUE at every step, and two rows may swap a value.  Then all
+ * that differ are moved out at once, and come back with their numbers and the
+ * app's values.  What an app's table refuses even so goes in row by row, as a
+ * frame would bring it, and is parked (cache_load_each.c).
  */
-#include "cache_internal.h"
+#include "cache_load.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
-/* One load on its way. */
-struct loading {
-	struct clinic_cache *c;
-	struct cached_table *t;
-	const char *from;
-	const char *list; /* in temp; NULL: all rows */
-	struct cs_error *err;
-};
+#define TODO "temp.clinic_cache_todo"
+#define MOVED "temp.clinic_cache_moved"
 
 static cs_status nomem(struct loading *l)
 {
@@ -35,28 +35,7 @@ static cs_status run(struct loading *l)
 	return l->c->sql.failed ? nomem(l) : store_exec(l->c->db, l->c->sql.data, l->err);
 }
 
-/* ---- what is there goes ------------------------------------------------------------------- */
-
-static cs_status delete_rows(struct loading *l)
-{
-	struct dynbuf *sql = begin_sql(l);
-
-	dynbuf_adds(sql, "DELETE FROM main.");
-	schema_add_identifier(sql, l->t->schema->table);
-	if (l->list) {
-		dynbuf_adds(sql, " AS stored WHERE (");
-		table_add_key_names(sql, l->t->schema);
-		dynbuf_adds(sql, ") IN (SELECT ");
-		table_add_key_names(sql, l->t->schema);
-		dynbuf_addf(sql, " FROM temp.%s)", l->list);
-	}
-	if (l->list && l->t->key_collates) {
-		dynbuf_addf(sql, " AND EXISTS(SELECT 1 FROM temp.%s AS listed WHERE ", l->list);
-		table_add_key_match(sql, l->t, "listed", "stored");
-		dynbuf_adds(sql, ")");
-	}
-	return run(l);
-}
+/* ---- side tables --------------------------------------------------------------------------- */
 
 static cs_status bring_exact(struct loading *l, const char *key)
 {
@@ -88,259 +67,30 @@ static cs_status bring_oversize(struct loading *l, const char *key)
 	return st;
 }
 
-/* What the side tables say of one row; NULL: of all. The exact texts only of rows put in as a
- * whole. */
-static cs_status renew_side(struct loading *l, const char *key, bool exact)
+/* Each row that is put in row by row renews its own exact texts. */
+static cs_status forget_all(struct loading *l)
 {
-	bool found;
-	cs_status st = key ? side_forget_row(l->c, l->t, key, l->err)
-			   : side_forget_table(l->c, l->t, l->err);
+	char *sql;
+	cs_status st;
 
-	if (st == CS_OK && key && l->t->has_parked)
-		st = parked_forget(l->c, l->t, key, &found, l->err);
-	else if (st == CS_OK && !key && l->t->has_parked)
-		st = parked_forget_table(l->c, l->t, l->err);
-	if (st == CS_OK && exact)
+	if (!l->t->converts)
+		return side_forget_table(l->c, l->t, l->err);
+	sql = sqlite3_mprintf("DELETE FROM main.clinic_sync_oversize WHERE \"table\" = %Q",
+			      l->t->schema->table);
+	st = sql ? store_exec(l->c->db, sql, l->err) : nomem(l);
+	sqlite3_free(sql);
+	l->t->has_oversize = false;
+	return st;
+}
+
+/* What the side tables say of one row; NULL: of all. */
+static cs_status renew_side(struct loading *l, const char *key)
+{
+	cs_status st = key ? side_forget_row(l->c, l->t, key, l->err) : forget_all(l);
+
+	if (st == CS_OK && !l->t->converts)
 		st = bring_exact(l, key);
 	return st == CS_OK ? bring_oversize(l, key) : st;
-}
-
-/* ---- all at once -------------------------------------------------------------------------- */
-
-static void add_columns(struct dynbuf *sql, const struct cached_table *t, const char *of)
-{
-	bool any = false;
-
-	for (size_t i = 0; i < t->schema->column_count; i++) {
-		if (t->local[i].missing)
-			continue;
-		dynbuf_addf(sql, "%s%s", any ? ", " : "", of);
-		schema_add_identifier(sql, t->schema->columns[i].name);
-		any = true;
-	}
-}
-
-/* *refused: the app's table does not take one of them, and took none. */
-static cs_status insert_rows(struct loading *l, bool *refused)
-{
-	struct dynbuf *sql = begin_sql(l);
-
-	*refused = false;
-	dynbuf_adds(sql, "INSERT OR ABORT INTO main.");
-	schema_add_identifier(sql, l->t->schema->table);
-	dynbuf_adds(sql, "(");
-	add_columns(sql, l->t, "");
-	dynbuf_addf(sql, "%s) SELECT ", l->t->fill_names);
-	add_columns(sql, l->t, "stored.");
-	dynbuf_addf(sql, "%s FROM ", l->t->fill_values);
-	if (l->list)
-		dynbuf_addf(sql, "temp.%s AS listed CROSS JOIN ", l->list);
-	dynbuf_addf(sql, "%s.", l->from);
-	schema_add_identifier(sql, l->t->schema->table);
-	dynbuf_adds(sql, " AS stored");
-	if (l->list) {
-		dynbuf_adds(sql, " ON ");
-		table_add_key_match(sql, l->t, "stored", "listed");
-	}
-	if (sql->failed)
-		return nomem(l);
-	if (sqlite3_exec(l->c->db, sql->data, NULL, NULL, NULL) == SQLITE_OK)
-		return CS_OK;
-	if (l->t->adopted && ((sqlite3_extended_errcode(l->c->db) & 0xff) == SQLITE_CONSTRAINT ||
-			      sqlite3_errcode(l->c->db) == SQLITE_MISMATCH)) {
-		*refused = true;
-		return CS_OK;
-	}
-	return store_fail(l->c->db, "put rows into a table", l->err);
-}
-
-/* ---- one by one --------------------------------------------------------------------------- */
-
-/* A row of the snapshot as a change; its texts lie one behind the other. */
-struct loaded_row {
-	struct dynbuf texts;
-	size_t *starts; /* by field of data */
-	struct wire_field *data;
-	struct wire_field *key;
-	struct wire_change change;
-};
-
-static void row_free(struct loaded_row *row)
-{
-	dynbuf_free(&row->texts);
-	free(row->starts);
-	free(row->data);
-	free(row->key);
-}
-
-static cs_status row_init(struct loading *l, struct loaded_row *row)
-{
-	const struct schema *s = l->t->schema;
-
-	memset(row, 0, sizeof(*row));
-	dynbuf_init(&row->texts, CACHE_MESSAGE_BYTES_MOST);
-	row->starts = calloc(s->column_count, sizeof(*row->starts));
-	row->data = calloc(s->column_count, sizeof(*row->data));
-	row->key = calloc(s->key_count, sizeof(*row->key));
-	return row->starts && row->data && row->key ? CS_OK : nomem(l);
-}
-
-static cs_status copy_texts(struct loading *l, struct row_reader *r, struct loaded_row *row)
-{
-	struct wire_object *data = &row->change.data;
-
-	dynbuf_reset(&row->texts);
-	data->count = 0;
-	for (size_t i = 0; i < l->t->schema->column_count; i++) {
-		const char *name = l->t->schema->columns[i].name;
-		const char *text;
-		size_t len;
-		cs_status st;
-
-		if (l->t->local[i].missing)
-			continue;
-		st = row_reader_text(r, i, &text, &len);
-		if (st != CS_OK)
-			return st;
-		row->starts[data->count] = row->texts.len;
-		row->data[data->count++] = (struct wire_field){
-			.name = name,
-			.name_len = strlen(name),
-			.value = {.form = text ? WIRE_STRING : WIRE_NULL, .len = text ? len : 0},
-		};
-		dynbuf_add(&row->texts, text ? text : "", text ? len : 0);
-	}
-	/* so that an empty row has texts, too */
-	return dynbuf_add(&row->texts, "", 1) ? CS_OK : nomem(l);
-}
-
-static void take_key(struct loading *l, struct loaded_row *row)
-{
-	const struct schema *s = l->t->schema;
-	struct wire_object *data = &row->change.data;
-
-	data->there = true;
-	data->fields = row->data;
-	for (size_t i = 0; i < data->count; i++)
-		row->data[i].value.text = row->texts.data + row->starts[i];
-	row->change.key.there = true;
-	row->change.key.fields = row->key;
-	row->change.key.count = s->key_count;
-	for (size_t i = 0; i < s->key_count; i++) {
-		const char *name = s->columns[s->key[i]].name;
-		const struct wire_value *value = wire_object_get(data, s->key[i], name);
-
-		row->key[i] = (struct wire_field){.name = name, .name_len = strlen(name)};
-		row->key[i].value = *value;
-	}
-}
-
-static cs_status load_all(struct loading *l, struct row_reader *r, struct loaded_row *row)
-{
-	const char *extra = l->t->extra_names ? EXTRA_KEPT : NULL;
-	bool more;
-	cs_status st;
-
-	while ((st = row_reader_next(r, &more)) == CS_OK && more) {
-		st = row_reader_key(r);
-		if (st == CS_OK)
-			st = copy_texts(l, r, row);
-		if (st != CS_OK)
-			return st;
-		take_key(l, row);
-		st = apply_loaded(l->c, l->t, &row->change, extra, l->err);
-		if (st != CS_OK)
-			return st;
-	}
-	return st;
-}
-
-static cs_status load_one_by_one(struct loading *l)
-{
-	struct row_reader r = {0};
-	struct loaded_row row;
-	cs_status st = row_init(l, &row);
-
-	if (st == CS_OK) {
-		st = row_reader_open(&r, l->c->db, l->t,
-				     &(struct row_choice){.where = l->from, .list = l->list},
-				     l->err);
-		if (st == CS_OK)
-			st = load_all(l, &r, &row);
-		row_reader_close(&r);
-	}
-	row_free(&row);
-	return st;
-}
-
-/* ---- both --------------------------------------------------------------------------------- */
-
-static cs_status put_rows(struct loading *l)
-{
-	bool refused = l->t->converts;
-	cs_status st = CS_OK;
-
-	if (!refused)
-		st = insert_rows(l, &refused);
-	return st == CS_OK && refused ? load_one_by_one(l) : st;
-}
-
-/* ---- keys on the list ---------------------------------------------------------------------- */
-
-static cs_status list_key(void *context, const struct wire_change *change, struct cs_error *err)
-{
-	struct loading *l = context;
-	struct dynbuf *sql = begin_sql(l);
-	sqlite3_stmt *stmt;
-	cs_status st;
-
-	dynbuf_addf(sql, "INSERT INTO temp.%s(", l->list);
-	table_add_key_names(sql, l->t->schema);
-	for (size_t i = 0; i < l->t->schema->key_count; i++)
-		dynbuf_addf(sql, "%s?%zu", i ? ", " : ") SELECT ", i + 1);
-	dynbuf_addf(sql, " WHERE NOT EXISTS (SELECT 1 FROM temp.%s WHERE ", l->list);
-	table_add_key_condition(sql, l->t, 1);
-	if (!dynbuf_adds(sql, ")"))
-		return nomem(l);
-	st = store_prepare(l->c->db, sql->data, &stmt, err);
-	if (st == CS_OK)
-		st = bind_key(stmt, 1, l->t, &change->key, &l->c->scratch, err);
-	if (st == CS_OK && sqlite3_step(stmt) != SQLITE_DONE)
-		st = store_fail(l->c->db, "list a row", err);
-	sqlite3_finalize(stmt);
-	return st;
-}
-
-/*
- * Who compared the tables did not see what is parked: each such row becomes
- * what the snapshot has of it, or nothing.
- */
-static cs_status list_parked(struct loading *l)
-{
-	struct dynbuf message;
-	sqlite3_stmt *stmt;
-	cs_status st = store_prepare(
-		l->c->db, "SELECT key FROM main.clinic_cache_parked WHERE \"table\" = ?1", &stmt,
-		l->err);
-	int rc = SQLITE_DONE;
-
-	if (st != CS_OK)
-		return st;
-	dynbuf_init(&message, CACHE_MESSAGE_BYTES_MOST);
-	sqlite3_bind_text(stmt, 1, l->t->schema->table, -1, SQLITE_STATIC);
-	while (st == CS_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-		dynbuf_reset(&message);
-		dynbuf_adds(&message, "{\"changes\":[{\"key\":");
-		dynbuf_adds(&message, (const char *)sqlite3_column_text(stmt, 0));
-		dynbuf_adds(&message, "}]}");
-		st = message.failed ? nomem(l)
-				    : changes_read(message.data, message.len, list_key, l, l->err);
-	}
-	if (st == CS_OK && rc != SQLITE_DONE)
-		st = store_fail(l->c->db, "read clinic_cache_parked", l->err);
-	sqlite3_finalize(stmt);
-	dynbuf_free(&message);
-	return st;
 }
 
 /* What the side tables say of the listed rows, key by key. */
@@ -356,15 +106,366 @@ static cs_status renew_listed(struct loading *l)
 		if (st == CS_OK && more)
 			st = row_reader_key(&r);
 		if (st == CS_OK && more)
-			st = renew_side(l, r.key.data, !l->t->converts);
+			st = renew_side(l, r.key.data);
 	}
 	row_reader_close(&r);
+	return st;
+}
+
+cs_status load_renew_sides(struct loading *l)
+{
+	return l->list ? renew_listed(l) : renew_side(l, NULL);
+}
+
+/* ---- statements ---------------------------------------------------------------------------- */
+
+static void add_columns(struct dynbuf *sql, const struct cached_table *t, const char *of)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < t->schema->column_count; i++) {
+		if (t->local[i].missing)
+			continue;
+		dynbuf_addf(sql, "%s%s", any ? ", " : "", of);
+		schema_add_identifier(sql, t->schema->columns[i].name);
+		any = true;
+	}
+}
+
+/* ` (keys of stored) IN (list)`; a collated column takes two keys for one. */
+static void add_listed(struct dynbuf *sql, const struct cached_table *t, const char *list,
+		       const char *where)
+{
+	dynbuf_adds(sql, " (");
+	table_add_key_names(sql, t->schema);
+	dynbuf_adds(sql, ") IN (SELECT ");
+	table_add_key_names(sql, t->schema);
+	dynbuf_addf(sql, " FROM %s%s)", list, where);
+	if (!t->key_collates)
+		return;
+	dynbuf_addf(sql, " AND EXISTS(SELECT 1 FROM %s AS listed WHERE ", list);
+	table_add_key_match(sql, t, "listed", "stored");
+	dynbuf_adds(sql, ")");
+}
+
+/* `(+of."a" COLLATE BINARY, …)`: what is stored, whatever the column makes of a comparison. */
+static void add_stored_values(struct dynbuf *sql, const struct cached_table *t, const char *of,
+			      bool keys)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < t->schema->column_count; i++) {
+		if (t->local[i].missing || (t->schema->columns[i].key_position >= 0) != keys)
+			continue;
+		dynbuf_addf(sql, "%s+%s.", any ? ", " : "(", of);
+		schema_add_identifier(sql, t->schema->columns[i].name);
+		dynbuf_adds(sql, " COLLATE BINARY");
+		any = true;
+	}
+	dynbuf_adds(sql, ")");
+}
+
+static bool has_values(const struct cached_table *t)
+{
+	return t->schema->column_count > t->missing + t->schema->key_count;
+}
+
+/* *refused: the table did not take what the statement brings, and took nothing of it. */
+static cs_status try_run(struct loading *l, bool *refused)
+{
+	int rc;
+
+	*refused = false;
+	if (l->c->sql.failed)
+		return nomem(l);
+	if (sqlite3_exec(l->c->db, l->c->sql.data, NULL, NULL, NULL) == SQLITE_OK)
+		return CS_OK;
+	rc = sqlite3_extended_errcode(l->c->db) & 0xff;
+	if (rc != SQLITE_CONSTRAINT && rc != SQLITE_MISMATCH)
+		return store_fail(l->c->db, "put rows into a table", l->err);
+	*refused = true;
+	return CS_OK;
+}
+
+/* Only an app's table may refuse what the server has. */
+static cs_status must_be_the_apps(struct loading *l, bool refused)
+{
+	if (refused && !l->t->adopted)
+		return store_fail(l->c->db, "put rows into a table", l->err);
+	return CS_OK;
+}
+
+/* Rows that main does not have; list NULL: all. */
+static cs_status insert_rows(struct loading *l, const char *list, bool *refused)
+{
+	struct dynbuf *sql = begin_sql(l);
+	cs_status st;
+
+	dynbuf_adds(sql, "INSERT OR ABORT INTO main.");
+	schema_add_identifier(sql, l->t->schema->table);
+	dynbuf_adds(sql, "(");
+	add_columns(sql, l->t, "");
+	extra_add_fills(sql, l->t, NULL, 0, true);
+	dynbuf_adds(sql, ") SELECT ");
+	add_columns(sql, l->t, "stored.");
+	extra_add_fills(sql, l->t, NULL, 0, false);
+	dynbuf_adds(sql, " FROM ");
+	if (list)
+		dynbuf_addf(sql, "temp.%s AS listed CROSS JOIN ", list);
+	dynbuf_addf(sql, "%s.", l->from);
+	schema_add_identifier(sql, l->t->schema->table);
+	dynbuf_adds(sql, " AS stored");
+	if (list) {
+		dynbuf_adds(sql, " ON ");
+		table_add_key_match(sql, l->t, "stored", "listed");
+	}
+	st = try_run(l, refused);
+	return st == CS_OK ? must_be_the_apps(l, *refused) : st;
+}
+
+static cs_status delete_gone(struct loading *l)
+{
+	struct dynbuf *sql = begin_sql(l);
+	char list[80];
+
+	dynbuf_adds(sql, "DELETE FROM main.");
+	schema_add_identifier(sql, l->t->schema->table);
+	dynbuf_adds(sql, " AS stored WHERE");
+	if (l->list) {
+		snprintf(list, sizeof(list), "temp.%s", l->list);
+		add_listed(sql, l->t, list, "");
+		dynbuf_adds(sql, " AND");
+	}
+	dynbuf_addf(sql, " NOT EXISTS(SELECT 1 FROM %s.", l->from);
+	schema_add_identifier(sql, l->t->schema->table);
+	dynbuf_adds(sql, " AS other WHERE ");
+	table_add_key_match(sql, l->t, "other", "stored");
+	dynbuf_adds(sql, " AND ");
+	add_stored_values(sql, l->t, "other", true);
+	dynbuf_adds(sql, " IS ");
+	add_stored_values(sql, l->t, "stored", true);
+	dynbuf_adds(sql, ")");
+	return run(l);
+}
+
+/* Keys of the rows that are to be written; those that are in main are marked. */
+static cs_status make_todo(struct loading *l)
+{
+	const struct schema *s = l->t->schema;
+	struct dynbuf *sql = begin_sql(l);
+
+	dynbuf_adds(sql, "CREATE TABLE " TODO " AS SELECT");
+	for (size_t i = 0; i < s->key_count; i++) {
+		dynbuf_adds(sql, " other.");
+		schema_add_identifier(sql, s->columns[s->key[i]].name);
+		dynbuf_adds(sql, ",");
+	}
+	dynbuf_adds(sql, " here.");
+	schema_add_identifier(sql, s->columns[s->key[0]].name);
+	dynbuf_adds(sql, " IS NOT NULL AS clinic_cache_here FROM ");
+	if (l->list)
+		dynbuf_addf(sql, "temp.%s AS listed CROSS JOIN ", l->list);
+	dynbuf_addf(sql, "%s.", l->from);
+	schema_add_identifier(sql, s->table);
+	dynbuf_adds(sql, " AS other");
+	if (l->list) {
+		dynbuf_adds(sql, " ON ");
+		table_add_key_match(sql, l->t, "other", "listed");
+	}
+	dynbuf_adds(sql, " LEFT JOIN main.");
+	schema_add_identifier(sql, s->table);
+	dynbuf_adds(sql, " AS here ON ");
+	table_add_key_match(sql, l->t, "here", "other");
+	dynbuf_adds(sql, " WHERE here.");
+	schema_add_identifier(sql, s->columns[s->key[0]].name);
+	dynbuf_adds(sql, " IS NULL");
+	if (has_values(l->t)) {
+		dynbuf_adds(sql, " OR ");
+		add_stored_values(sql, l->t, "here", false);
+		dynbuf_adds(sql, " IS NOT ");
+		add_stored_values(sql, l->t, "other", false);
+	}
+	return run(l);
+}
+
+/* `"a", of."b"`: the delivered columns that are not of the key. */
+static void add_values(struct dynbuf *sql, const struct cached_table *t, const char *of)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < t->schema->column_count; i++) {
+		if (t->local[i].missing || t->schema->columns[i].key_position >= 0)
+			continue;
+		dynbuf_addf(sql, "%s%s", any ? ", " : "", of);
+		schema_add_identifier(sql, t->schema->columns[i].name);
+		any = true;
+	}
+}
+
+static cs_status update_rows(struct loading *l, bool *refused)
+{
+	struct dynbuf *sql = begin_sql(l);
+
+	*refused = false;
+	if (!has_values(l->t))
+		return CS_OK;
+	dynbuf_adds(sql, "UPDATE OR ABORT main.");
+	schema_add_identifier(sql, l->t->schema->table);
+	dynbuf_adds(sql, " AS stored SET (");
+	add_values(sql, l->t, "");
+	dynbuf_adds(sql, ") = (SELECT ");
+	add_values(sql, l->t, "other.");
+	dynbuf_addf(sql, " FROM %s.", l->from);
+	schema_add_identifier(sql, l->t->schema->table);
+	dynbuf_adds(sql, " AS other WHERE ");
+	table_add_key_match(sql, l->t, "other", "stored");
+	dynbuf_adds(sql, ") WHERE");
+	add_listed(sql, l->t, TODO, " WHERE clinic_cache_here");
+	return try_run(l, refused);
+}
+
+/* ---- rows that swap values ------------------------------------------------------------------ */
+
+/* `, rowid, of."a", …`: what a moved row takes along: its number, and what the app has in it. */
+static void add_own(struct dynbuf *sql, const struct cached_table *t, const char *rowid,
+		    const char *of)
+{
+	if (t->rowid)
+		dynbuf_addf(sql, ", %s", rowid);
+	for (size_t i = 0; i < t->extra_count; i++) {
+		dynbuf_addf(sql, ", %s", of);
+		schema_add_identifier(sql, t->extra[i].name);
+	}
+}
+
+static cs_status move_out(struct loading *l)
+{
+	const struct schema *s = l->t->schema;
+	struct dynbuf *sql = begin_sql(l);
+	char number[64];
+
+	snprintf(number, sizeof(number), "stored.%s AS clinic_cache_number",
+		 l->t->rowid ? l->t->rowid : "rowid");
+	dynbuf_adds(sql, "CREATE TABLE " MOVED " AS SELECT ");
+	for (size_t i = 0; i < s->key_count; i++) {
+		dynbuf_adds(sql, i ? ", stored." : "stored.");
+		schema_add_identifier(sql, s->columns[s->key[i]].name);
+	}
+	add_own(sql, l->t, number, "stored.");
+	dynbuf_adds(sql, " FROM " TODO " AS listed CROSS JOIN main.");
+	schema_add_identifier(sql, s->table);
+	dynbuf_adds(sql, " AS stored ON ");
+	table_add_key_match(sql, l->t, "stored", "listed");
+	dynbuf_adds(sql, " WHERE listed.clinic_cache_here; DELETE FROM main.");
+	schema_add_identifier(sql, s->table);
+	dynbuf_adds(sql, " AS stored WHERE");
+	add_listed(sql, l->t, TODO, " WHERE clinic_cache_here");
+	return run(l);
+}
+
+static cs_status move_back(struct loading *l, bool *refused)
+{
+	struct dynbuf *sql = begin_sql(l);
+
+	dynbuf_adds(sql, "INSERT OR ABORT INTO main.");
+	schema_add_identifier(sql, l->t->schema->table);
+	dynbuf_adds(sql, "(");
+	add_columns(sql, l->t, "");
+	add_own(sql, l->t, l->t->rowid, "");
+	dynbuf_adds(sql, ") SELECT ");
+	add_columns(sql, l->t, "other.");
+	add_own(sql, l->t, "moved.clinic_cache_number", "moved.");
+	dynbuf_addf(sql, " FROM " MOVED " AS moved CROSS JOIN %s.", l->from);
+	schema_add_identifier(sql, l->t->schema->table);
+	dynbuf_adds(sql, " AS other ON ");
+	table_add_key_match(sql, l->t, "other", "moved");
+	return try_run(l, refused);
+}
+
+/* *refused: nothing was moved. */
+static cs_status move_rows(struct loading *l, bool *refused)
+{
+	cs_status st = store_exec(l->c->db, "SAVEPOINT clinic_cache_move", l->err);
+
+	if (st == CS_OK)
+		st = move_out(l);
+	if (st == CS_OK)
+		st = move_back(l, refused);
+	if (st == CS_OK)
+		st = must_be_the_apps(l, *refused);
+	if (st == CS_OK && *refused)
+		st = store_exec(l->c->db, "ROLLBACK TO clinic_cache_move", l->err);
+	else if (st == CS_OK)
+		st = store_exec(l->c->db, "DROP TABLE " MOVED, l->err);
+	return st == CS_OK ? store_exec(l->c->db, "RELEASE clinic_cache_move", l->err) : st;
+}
+
+/* ---- all of it ------------------------------------------------------------------------------ */
+
+/* *rest: what is left on the list goes row by row. */
+static cs_status write_todo(struct loading *l, bool *rest)
+{
+	cs_status st = update_rows(l, rest);
+
+	if (st == CS_OK && *rest)
+		st = move_rows(l, rest);
+	if (st != CS_OK || *rest)
+		return st;
+	st = store_exec(l->c->db, "DELETE FROM " TODO " WHERE clinic_cache_here", l->err);
+	if (st == CS_OK && !l->t->has_parked)
+		return insert_rows(l, "clinic_cache_todo", rest);
+	/* some of them are parked, with values of the app's */
+	*rest = true;
+	return st;
+}
+
+static cs_status load_in_place(struct loading *l)
+{
+	bool rest = false;
+	cs_status st = delete_gone(l);
+
+	if (st == CS_OK)
+		st = load_renew_sides(l);
+	if (st == CS_OK)
+		st = make_todo(l);
+	if (st == CS_OK)
+		st = write_todo(l, &rest);
+	if (st == CS_OK && rest)
+		st = load_each(l, "clinic_cache_todo", false);
+	statements_clear(l->c);
+	return st == CS_OK ? store_exec(l->c->db, "DROP TABLE " TODO, l->err) : st;
+}
+
+static cs_status load_empty(struct loading *l)
+{
+	bool refused = l->t->converts;
+	cs_status st = l->list ? CS_OK : side_forget_table(l->c, l->t, l->err);
+
+	if (st == CS_OK)
+		st = load_renew_sides(l);
+	if (st == CS_OK && !refused)
+		st = insert_rows(l, l->list, &refused);
+	return st == CS_OK && refused ? load_each(l, l->list, true) : st;
+}
+
+static cs_status is_empty(struct loading *l, bool *out)
+{
+	struct dynbuf *sql = begin_sql(l);
+	int64_t any = 0;
+	cs_status st;
+
+	dynbuf_adds(sql, "SELECT EXISTS(SELECT 1 FROM main.");
+	schema_add_identifier(sql, l->t->schema->table);
+	dynbuf_adds(sql, ")");
+	st = sql->failed ? nomem(l) : store_integer(l->c->db, sql->data, &any, l->err);
+	*out = any == 0;
 	return st;
 }
 
 static cs_status load(struct loading *l)
 {
 	int64_t parked = 0;
+	bool empty = false;
 	cs_status st = CS_OK;
 
 	if (l->t->adopted)
@@ -372,21 +473,17 @@ static cs_status load(struct loading *l)
 	if (st != CS_OK)
 		return st;
 	l->t->has_parked = parked > 0;
-	/* statements of frames would stand in the way of the temporary table's end */
+	/* statements of frames would stand in the way of the temporary tables' end */
 	statements_clear(l->c);
-	if (l->list && l->t->has_parked)
-		st = list_parked(l);
-	if (st == CS_OK && l->t->extra_names)
-		st = extra_keep_all(l->c, l->t, l->list, l->err);
+	if (l->t->has_parked)
+		st = load_list_parked(l);
 	if (st == CS_OK)
-		st = delete_rows(l);
-	if (st == CS_OK)
-		st = l->list ? renew_listed(l) : renew_side(l, NULL, !l->t->converts);
-	if (st == CS_OK)
-		st = put_rows(l);
+		st = is_empty(l, &empty);
+	if (st == CS_OK && empty && !l->t->has_parked)
+		st = load_empty(l);
+	else if (st == CS_OK)
+		st = l->t->converts ? load_converting(l) : load_in_place(l);
 	statements_clear(l->c);
-	if (st == CS_OK && l->t->extra_names)
-		st = extra_restore_all(l->c, l->t, l->err);
 	/* what clashed with a row that is gone */
 	if (st == CS_OK && l->t->has_parked)
 		st = parked_retry_table(l->c, l->t, l->err);

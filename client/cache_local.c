@@ -11,11 +11,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Names by which SQLite knows a row's number, unless a column has them. */
+static const char *const rowids[] = {"rowid", "_rowid_", "oid"};
+#define ROWIDS (sizeof(rowids) / sizeof(rowids[0]))
+
 /* What table_read_local() gathers on its way over the file's columns. */
 struct local_columns {
-	struct dynbuf names, declarations, extra, fill_names, fill_values;
+	struct dynbuf names, declarations, extra;
 	struct local_column *columns; /* by position in the schema */
 	size_t delivered;
+	struct extra_column *extras;
+	size_t extra_count;
+	int numbered;        /* which of them is of type INTEGER and the whole key; -1: none */
+	size_t key_count;    /* columns of the file's own key */
+	bool hidden[ROWIDS]; /* a column has that name of the rowid */
+	bool failed;
 };
 
 static void add_to_list(struct dynbuf *b, const char *name)
@@ -102,6 +112,26 @@ static void note_delivered(struct local_columns *l, const struct schema_column *
 	l->delivered++;
 }
 
+/* fill NULL: a new row gets something there of itself. */
+static void add_extra(struct local_columns *l, const char *name, const char *fill, bool numbers)
+{
+	struct extra_column *grown =
+		realloc(l->extras, (l->extra_count + 1) * sizeof(l->extras[0]));
+	char *copy = strdup(name);
+
+	if (grown)
+		l->extras = grown;
+	if (!grown || !copy) {
+		free(copy);
+		l->failed = true;
+		return;
+	}
+	add_to_list(&l->extra, name);
+	if (numbers)
+		l->numbered = (int)l->extra_count;
+	l->extras[l->extra_count++] = (struct extra_column){.name = copy, .fill = fill};
+}
+
 static void add_local_column(struct local_columns *l, const struct schema *schema,
 			     sqlite3_stmt *stmt)
 {
@@ -112,6 +142,9 @@ static void add_local_column(struct local_columns *l, const struct schema *schem
 	bool must_have = sqlite3_column_int(stmt, 3) && empty_default;
 	int at = table_find_delivered(schema, name);
 
+	for (size_t i = 0; i < ROWIDS; i++)
+		l->hidden[i] = l->hidden[i] || platform_same_name(name, rowids[i]);
+	l->key_count += sqlite3_column_int(stmt, 5) > 0;
 	add_to_list(&l->names, name);
 	add_to_list(&l->declarations, name);
 	/* only the affinity matters to the twin; INTEGER bare, so that a key stays the rowid */
@@ -127,12 +160,8 @@ static void add_local_column(struct local_columns *l, const struct schema *schem
 		note_delivered(l, &schema->columns[at], &l->columns[at], type ? type : "");
 		return;
 	}
-	add_to_list(&l->extra, name);
-	if (!must_have)
-		return;
-	dynbuf_adds(&l->fill_names, ", ");
-	schema_add_identifier(&l->fill_names, name);
-	dynbuf_addf(&l->fill_values, ", %s", fill_of(type ? type : ""));
+	add_extra(l, name, must_have ? fill_of(type ? type : "") : NULL,
+		  type && platform_same_name(type, "INTEGER") && sqlite3_column_int(stmt, 5));
 }
 
 static cs_status replace_text(char **slot, struct dynbuf *text, bool null_if_empty,
@@ -168,6 +197,11 @@ static void keep_columns(sqlite3 *db, struct cached_table *t, struct local_colum
 	l->columns = NULL;
 	t->missing = s->column_count - l->delivered;
 	t->converts = t->key_converts = t->key_collates = false;
+	extra_free(t);
+	t->extra = l->extras;
+	t->extra_count = l->extra_count;
+	l->extras = NULL;
+	l->extra_count = 0;
 	for (size_t i = 0; i < s->column_count; i++) {
 		t->local[i].collated = is_collated(db, s, i);
 		t->converts = t->converts || t->local[i].converted;
@@ -176,6 +210,45 @@ static void keep_columns(sqlite3 *db, struct cached_table *t, struct local_colum
 		t->key_converts = t->key_converts || t->local[s->key[i]].converted;
 		t->key_collates = t->key_collates || t->local[s->key[i]].collated;
 	}
+}
+
+static cs_status ask(sqlite3 *db, const char *format, const struct cached_table *t, int64_t *out,
+		     struct cs_error *err)
+{
+	char *sql = sqlite3_mprintf(format, t->schema->table);
+	cs_status st = sql ? store_integer(db, sql, out, err)
+			   : cs_fail(err, CS_ERR_NOMEM, "out of memory");
+
+	sqlite3_free(sql);
+	return st;
+}
+
+/* Has a row a number, and is that a column? */
+static cs_status read_numbering(sqlite3 *db, struct cached_table *t, const struct local_columns *l,
+				struct cs_error *err)
+{
+	int64_t without = 0;
+	int64_t index = 0;
+	bool is_column;
+	cs_status st = ask(db, "SELECT wr FROM pragma_table_list(%Q) WHERE schema = 'main'", t,
+			   &without, err);
+
+	/* the one key that needs no index is the number itself */
+	if (st == CS_OK)
+		st = ask(db,
+			 "SELECT EXISTS(SELECT 1 FROM pragma_index_list(%Q, 'main')"
+			 " WHERE origin = 'pk')",
+			 t, &index, err);
+	is_column = l->key_count == 1 && !index && !without;
+	t->numbered = is_column ? l->numbered : -1;
+	t->kept_most = NUMBER_UNKNOWN;
+	t->rowid = NULL;
+	if (t->numbered >= 0)
+		t->extra[t->numbered].fill = NULL;
+	for (size_t i = 0; i < ROWIDS && !without && !is_column && !t->rowid; i++)
+		if (!l->hidden[i])
+			t->rowid = rowids[i];
+	return st;
 }
 
 static cs_status keep_local(sqlite3 *db, struct cached_table *t, struct local_columns *l,
@@ -187,13 +260,11 @@ static cs_status keep_local(sqlite3 *db, struct cached_table *t, struct local_co
 		st = replace_text(&t->local_declarations, &l->declarations, false, err);
 	if (st == CS_OK)
 		st = replace_text(&t->extra_names, &l->extra, true, err);
-	if (st == CS_OK)
-		st = replace_text(&t->fill_names, &l->fill_names, false, err);
-	if (st == CS_OK)
-		st = replace_text(&t->fill_values, &l->fill_values, false, err);
+	if (st == CS_OK && l->failed)
+		st = cs_fail(err, CS_ERR_NOMEM, "out of memory");
 	if (st == CS_OK)
 		keep_columns(db, t, l);
-	return st;
+	return st == CS_OK ? read_numbering(db, t, l, err) : st;
 }
 
 /* Rows without their key cannot be told apart; a table of ours has every column. */
@@ -234,9 +305,8 @@ static cs_status read_columns(sqlite3 *db, struct cached_table *t, struct local_
 
 cs_status table_read_local(sqlite3 *db, struct cached_table *t, struct cs_error *err)
 {
-	struct local_columns l = {.delivered = 0};
-	struct dynbuf *lists[] = {&l.names, &l.declarations, &l.extra, &l.fill_names,
-				  &l.fill_values};
+	struct local_columns l = {.numbered = -1};
+	struct dynbuf *lists[] = {&l.names, &l.declarations, &l.extra};
 	size_t lists_count = sizeof(lists) / sizeof(lists[0]);
 	cs_status st;
 
@@ -251,6 +321,9 @@ cs_status table_read_local(sqlite3 *db, struct cached_table *t, struct cs_error 
 	for (size_t i = 0; i < lists_count; i++)
 		dynbuf_free(lists[i]);
 	free(l.columns);
+	for (size_t i = 0; i < l.extra_count; i++)
+		free(l.extras[i].name);
+	free(l.extras);
 	return st;
 }
 

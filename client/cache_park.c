@@ -82,6 +82,8 @@ cs_status parked_keep(struct clinic_cache *c, struct cached_table *t, const stru
 	if (st != CS_OK)
 		return st;
 	t->has_parked = true;
+	if (row->kept)
+		extra_note_kept(t, row->kept);
 	return make_due(c, t, row->key, true, err);
 }
 
@@ -92,6 +94,36 @@ cs_status parked_forget(struct clinic_cache *c, struct cached_table *t, const ch
 
 	return run(c, "DELETE FROM main.clinic_cache_parked WHERE \"table\" = ?1 AND key = ?2",
 		   texts, 2, found, err);
+}
+
+cs_status parked_take(struct clinic_cache *c, struct cached_table *t, const char *key, char **kept,
+		      struct cs_error *err)
+{
+	sqlite3_stmt *stmt;
+	const char *text;
+	cs_status st = store_prepare(c->db,
+				     "DELETE FROM main.clinic_cache_parked"
+				     " WHERE \"table\" = ?1 AND key = ?2 RETURNING kept",
+				     &stmt, err);
+	int rc;
+
+	*kept = NULL;
+	if (st != CS_OK)
+		return st;
+	sqlite3_bind_text(stmt, 1, t->schema->table, -1, SQLITE_STATIC);
+	sqlite3_bind_text(stmt, 2, key, -1, SQLITE_STATIC);
+	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		text = (const char *)sqlite3_column_text(stmt, 0);
+		if (text && !*kept) {
+			*kept = strdup(text);
+			if (!*kept)
+				st = cs_fail(err, CS_ERR_NOMEM, "out of memory");
+		}
+	}
+	if (rc != SQLITE_DONE)
+		st = store_fail(c->db, "write clinic_cache_parked", err);
+	sqlite3_finalize(stmt);
+	return st;
 }
 
 cs_status parked_forget_table(struct clinic_cache *c, struct cached_table *t, struct cs_error *err)

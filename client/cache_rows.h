@@ -107,9 +107,10 @@ cs_status table_count_rows(struct clinic_cache *c, struct cached_table *t, int64
 /* ---- rows of a snapshot: cache_load.c ------------------------------------------------------ */
 
 /*
- * All rows of from (an attached snapshot) in the place of those of main, with
- * what the side tables say of them.  What the app keeps in columns of its own
- * stays; a row that the app's table refuses is parked.
+ * The rows of main become those of from (an attached snapshot), with what the
+ * side tables say of them.  A row whose key stays is not taken out: it keeps
+ * its rowid and what the app has in columns of its own, and is written only if
+ * it differs.  A row that the app's table refuses is parked.
  */
 cs_status rows_load(struct clinic_cache *c, struct cached_table *t, const char *from,
 		    struct cs_error *err) CS_CHECKED;
@@ -146,6 +147,9 @@ cs_status parked_merge(struct clinic_cache *c, struct cached_table *t, const cha
 		       struct cs_error *err) CS_CHECKED;
 cs_status parked_forget(struct clinic_cache *c, struct cached_table *t, const char *key,
 			bool *found, struct cs_error *err) CS_CHECKED;
+/* The same, with what the app has in columns of its own; owned, NULL: nothing. */
+cs_status parked_take(struct clinic_cache *c, struct cached_table *t, const char *key, char **kept,
+		      struct cs_error *err) CS_CHECKED;
 cs_status parked_forget_table(struct clinic_cache *c, struct cached_table *t,
 			      struct cs_error *err) CS_CHECKED;
 /* Before a commit: what is parked of the touched tables, or of one, is tried again. */
@@ -157,26 +161,29 @@ void parked_tell(struct clinic_cache *c);
 
 /* ---- what an app keeps in columns of its own: cache_extra.c ---------------------------------- */
 
-/* Of the row of table from (`main."t"`) with that key, as JSON; *out NULL: nothing. Owned. */
-cs_status extra_read(struct clinic_cache *c, const struct cached_table *t, const char *from,
+/* Of the row of main with that key, as JSON; *out NULL: nothing. Owned. */
+cs_status extra_read(struct clinic_cache *c, const struct cached_table *t,
 		     const struct wire_object *key, char **out, struct cs_error *err) CS_CHECKED;
-/* Put it into the row of main with that key. */
-cs_status extra_write(struct clinic_cache *c, const struct cached_table *t, const char *into,
-		      const struct wire_object *key, const char *kept,
-		      struct cs_error *err) CS_CHECKED;
-/* Of all rows, or those in temp.list, into EXTRA_KEPT, and back into the rows that are there. */
-#define EXTRA_KEPT "temp.clinic_cache_kept"
-cs_status extra_keep_all(struct clinic_cache *c, const struct cached_table *t, const char *list,
-			 struct cs_error *err) CS_CHECKED;
-cs_status extra_restore_all(struct clinic_cache *c, const struct cached_table *t,
-			    struct cs_error *err) CS_CHECKED;
+/* Bind one of the values of that JSON. */
+cs_status extra_bind(sqlite3_stmt *stmt, int parameter, const json_t *value,
+		     struct cs_error *err) CS_CHECKED;
+/* The number of a new row, so that none of a parked row is taken; *out NULL: SQLite's choice. */
+cs_status extra_number(struct clinic_cache *c, struct cached_table *t, json_t **out,
+		       struct cs_error *err) CS_CHECKED;
+/* `, "a"` (names) or `, ''`: columns that must get something and are not among those. */
+void extra_add_fills(struct dynbuf *b, const struct cached_table *t, const uint16_t *columns,
+		     size_t column_count, bool names);
+/* A row with these values was parked. */
+void extra_note_kept(struct cached_table *t, const char *kept);
+/* Part of table_free() and table_read_local(). */
+void extra_free(struct cached_table *t);
 
 /* ---- rows from elsewhere: cache_apply.c -------------------------------------------------------
  */
 
-/* Put a row from elsewhere into the app's table t, or park it. Its own columns come from extra. */
+/* Put a row from elsewhere into the app's table t, or park it; fresh: it is not in main. */
 cs_status apply_loaded(struct clinic_cache *c, struct cached_table *t,
-		       const struct wire_change *change, const char *extra,
+		       const struct wire_change *change, bool fresh,
 		       struct cs_error *err) CS_CHECKED;
 /* Try a parked row once more; *reason (bytes long) why it is refused, empty: it is in. */
 cs_status apply_parked(struct clinic_cache *c, struct cached_table *t, const char *message,

@@ -40,16 +40,21 @@ static void add_table(struct dynbuf *b, const struct cached_table *t, bool temp)
 static void add_insert(struct dynbuf *b, const struct cached_table *t, bool temp,
 		       const uint16_t *columns, size_t column_count)
 {
+	size_t delivered = t->schema->column_count;
+
 	dynbuf_adds(b, "INSERT OR ABORT INTO ");
 	add_table(b, t, temp);
 	for (size_t i = 0; i < column_count; i++) {
 		dynbuf_adds(b, i ? ", " : "(");
-		schema_add_identifier(b, t->schema->columns[columns[i]].name);
+		schema_add_identifier(b, columns[i] < delivered
+						 ? t->schema->columns[columns[i]].name
+						 : t->extra[columns[i] - delivered].name);
 	}
-	dynbuf_adds(b, t->fill_names);
+	extra_add_fills(b, t, columns, column_count, true);
 	for (size_t i = 0; i < column_count; i++)
 		dynbuf_addf(b, "%s?%zu", i ? ", " : ") VALUES(", i + 1);
-	dynbuf_addf(b, "%s)", t->fill_values);
+	extra_add_fills(b, t, columns, column_count, false);
+	dynbuf_adds(b, ")");
 }
 
 static void add_upsert(struct dynbuf *b, const struct cached_table *t, bool temp,

@@ -14,11 +14,10 @@ void table_free(struct cached_table *t)
 	schema_free(t->schema);
 	free(t->local);
 	free(t->retry_after);
-	free(t->fill_names);
-	free(t->fill_values);
 	free(t->local_names);
 	free(t->local_declarations);
 	free(t->extra_names);
+	extra_free(t);
 	free(t);
 }
 
