@@ -16,7 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TODO "temp.clinic_cache_todo"
+#define UNLIKE "temp.clinic_cache_unlike"
 #define MOVED "temp.clinic_cache_moved"
 
 static cs_status nomem(struct loading *l)
@@ -249,12 +249,12 @@ static cs_status delete_gone(struct loading *l)
 }
 
 /* Keys of the rows that are to be written; those that are in main are marked. */
-static cs_status make_todo(struct loading *l)
+static cs_status list_unlike(struct loading *l)
 {
 	const struct schema *s = l->t->schema;
 	struct dynbuf *sql = begin_sql(l);
 
-	dynbuf_adds(sql, "CREATE TABLE " TODO " AS SELECT");
+	dynbuf_adds(sql, "CREATE TABLE " UNLIKE " AS SELECT");
 	for (size_t i = 0; i < s->key_count; i++) {
 		dynbuf_adds(sql, " other.");
 		schema_add_identifier(sql, s->columns[s->key[i]].name);
@@ -320,7 +320,7 @@ static cs_status update_rows(struct loading *l, bool *refused)
 	dynbuf_adds(sql, " AS other WHERE ");
 	table_add_key_match(sql, l->t, "other", "stored");
 	dynbuf_adds(sql, ") WHERE");
-	add_listed(sql, l->t, TODO, " WHERE clinic_cache_here");
+	add_listed(sql, l->t, UNLIKE, " WHERE clinic_cache_here");
 	return try_run(l, refused);
 }
 
@@ -352,14 +352,14 @@ static cs_status move_out(struct loading *l)
 		schema_add_identifier(sql, s->columns[s->key[i]].name);
 	}
 	add_own(sql, l->t, number, "stored.");
-	dynbuf_adds(sql, " FROM " TODO " AS listed CROSS JOIN main.");
+	dynbuf_adds(sql, " FROM " UNLIKE " AS listed CROSS JOIN main.");
 	schema_add_identifier(sql, s->table);
 	dynbuf_adds(sql, " AS stored ON ");
 	table_add_key_match(sql, l->t, "stored", "listed");
 	dynbuf_adds(sql, " WHERE listed.clinic_cache_here; DELETE FROM main.");
 	schema_add_identifier(sql, s->table);
 	dynbuf_adds(sql, " AS stored WHERE");
-	add_listed(sql, l->t, TODO, " WHERE clinic_cache_here");
+	add_listed(sql, l->t, UNLIKE, " WHERE clinic_cache_here");
 	return run(l);
 }
 
@@ -403,7 +403,7 @@ static cs_status move_rows(struct loading *l, bool *refused)
 /* ---- all of it ------------------------------------------------------------------------------ */
 
 /* *rest: what is left on the list goes row by row. */
-static cs_status write_todo(struct loading *l, bool *rest)
+static cs_status write_unlike(struct loading *l, bool *rest)
 {
 	cs_status st = update_rows(l, rest);
 
@@ -411,9 +411,9 @@ static cs_status write_todo(struct loading *l, bool *rest)
 		st = move_rows(l, rest);
 	if (st != CS_OK || *rest)
 		return st;
-	st = store_exec(l->c->db, "DELETE FROM " TODO " WHERE clinic_cache_here", l->err);
+	st = store_exec(l->c->db, "DELETE FROM " UNLIKE " WHERE clinic_cache_here", l->err);
 	if (st == CS_OK && !l->t->has_parked)
-		return insert_rows(l, "clinic_cache_todo", rest);
+		return insert_rows(l, "clinic_cache_unlike", rest);
 	/* some of them are parked, with values of the app's */
 	*rest = true;
 	return st;
@@ -427,13 +427,13 @@ static cs_status load_in_place(struct loading *l)
 	if (st == CS_OK)
 		st = load_renew_sides(l);
 	if (st == CS_OK)
-		st = make_todo(l);
+		st = list_unlike(l);
 	if (st == CS_OK)
-		st = write_todo(l, &rest);
+		st = write_unlike(l, &rest);
 	if (st == CS_OK && rest)
-		st = load_each(l, "clinic_cache_todo", false);
+		st = load_each(l, "clinic_cache_unlike", false);
 	statements_clear(l->c);
-	return st == CS_OK ? store_exec(l->c->db, "DROP TABLE " TODO, l->err) : st;
+	return st == CS_OK ? store_exec(l->c->db, "DROP TABLE " UNLIKE, l->err) : st;
 }
 
 static cs_status load_empty(struct loading *l)
