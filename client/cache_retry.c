@@ -4,10 +4,11 @@
  * First what the frame itself parked or changed, all of it: two rows that
  * swap a value were both out for a moment.  Then rows of the touched tables
  * that a UNIQUE refused, for what they clashed with may be gone: up to
- * RETRIES_MOST of them, and the rest after the next frames.  A row that comes
- * in takes values and frees none, so one walk is enough.  What a CHECK or a
- * NOT NULL refused needs another row or another table: it is tried when its
- * own key changes, and once after the table was read anew.
+ * RETRIES_MOST of them, and no longer than a frame may hold the lock; the rest
+ * after the next frames.  A row that comes in takes values and frees none, so
+ * one walk is enough.  What a CHECK or a NOT NULL refused needs another row or
+ * another table: it is tried when its own key changes, and once after the table
+ * was read anew.
  */
 #include "cache_internal.h"
 
@@ -55,17 +56,14 @@ static cs_status take_candidate(struct cached_table *t, sqlite3_stmt *stmt, stru
 }
 
 /* The next parked row behind after (NULL: the first); *found false: there is none. */
-static cs_status next_candidate(struct clinic_cache *c, struct cached_table *t, const char *sql,
+static cs_status next_candidate(struct clinic_cache *c, struct cached_table *t, sqlite3_stmt *stmt,
 				const char *after, struct candidate *row, bool *found,
 				struct cs_error *err)
 {
-	sqlite3_stmt *stmt;
-	cs_status st = store_prepare(c->db, sql, &stmt, err);
+	cs_status st = CS_OK;
 	int rc;
 
 	*found = false;
-	if (st != CS_OK)
-		return st;
 	sqlite3_bind_text(stmt, 1, t->schema->table, -1, SQLITE_STATIC);
 	sqlite3_bind_text(stmt, 2, after ? after : "", -1, SQLITE_STATIC);
 	rc = sqlite3_step(stmt);
@@ -76,7 +74,7 @@ static cs_status next_candidate(struct clinic_cache *c, struct cached_table *t, 
 		st = store_fail(c->db, "read clinic_cache_parked", err);
 	}
 	/* nothing stays open while the table below it changes */
-	sqlite3_finalize(stmt);
+	sqlite3_reset(stmt);
 	return st;
 }
 
@@ -117,17 +115,19 @@ static cs_status try_one(struct clinic_cache *c, struct cached_table *t, struct 
 static cs_status try_due(struct clinic_cache *c, struct cached_table *t, struct candidate *row,
 			 struct cs_error *err)
 {
+	sqlite3_stmt *stmt;
 	char *after = NULL;
 	bool found = true;
-	cs_status st = CS_OK;
+	cs_status st = store_prepare(c->db,
+				     "SELECT d.key, p.data, p.kept FROM temp.clinic_cache_due AS d"
+				     " JOIN main.clinic_cache_parked AS p"
+				     " ON p.\"table\" = d.\"table\" AND p.key = d.key"
+				     " WHERE d.\"table\" = ?1 AND d.key > ?2"
+				     " ORDER BY d.key LIMIT 1",
+				     &stmt, err);
 
 	while (st == CS_OK && found) {
-		st = next_candidate(c, t,
-				    "SELECT d.key, p.data, p.kept FROM temp.clinic_cache_due AS d"
-				    " JOIN main.clinic_cache_parked AS p"
-				    " ON p.\"table\" = d.\"table\" AND p.key = d.key"
-				    " WHERE d.\"table\" = ?1 AND d.key > ?2 ORDER BY d.key LIMIT 1",
-				    after, row, &found, err);
+		st = next_candidate(c, t, stmt, after, row, &found, err);
 		if (st != CS_OK || !found)
 			break;
 		st = try_one(c, t, row, err);
@@ -135,24 +135,28 @@ static cs_status try_due(struct clinic_cache *c, struct cached_table *t, struct 
 		after = row->key;
 		row->key = NULL;
 	}
+	sqlite3_finalize(stmt);
 	free(after);
 	return st;
 }
 
-/* Those of earlier frames, from where the last walk ended. */
-static cs_status try_older(struct clinic_cache *c, struct cached_table *t, struct candidate *row,
-			   struct cs_error *err)
+/* A frame that holds the lock long enough leaves the rest to the next. */
+static bool time_is_over(const struct clinic_cache *c)
 {
-	const char *sql = t->retry_all ? "SELECT key, data, kept FROM main.clinic_cache_parked"
-					 " WHERE \"table\" = ?1 AND key > ?2 ORDER BY key LIMIT 1"
-				       : "SELECT key, data, kept FROM main.clinic_cache_parked"
-					 " WHERE \"table\" = ?1 AND key > ?2"
-					 " AND reason LIKE 'UNIQUE%' ORDER BY key LIMIT 1";
+	return c->use.kind == WRITE_SHORT && write_held_ms(c) >= CACHE_LOCK_MS;
+}
 
+static cs_status walk_older(struct clinic_cache *c, struct cached_table *t, sqlite3_stmt *stmt,
+			    struct candidate *row, struct cs_error *err)
+{
 	for (int tries = 0; tries < RETRIES_MOST; tries++) {
 		bool found;
-		cs_status st = next_candidate(c, t, sql, t->retry_after, row, &found, err);
+		cs_status st;
 
+		/* one at least, so that every walk comes to its end */
+		if (tries > 0 && time_is_over(c))
+			break;
+		st = next_candidate(c, t, stmt, t->retry_after, row, &found, err);
 		if (st == CS_OK && found)
 			st = try_one(c, t, row, err);
 		if (st != CS_OK)
@@ -169,6 +173,24 @@ static cs_status try_older(struct clinic_cache *c, struct cached_table *t, struc
 		break;
 	}
 	return CS_OK;
+}
+
+/* Those of earlier frames, from where the last walk ended. */
+static cs_status try_older(struct clinic_cache *c, struct cached_table *t, struct candidate *row,
+			   struct cs_error *err)
+{
+	const char *sql = t->retry_all ? "SELECT key, data, kept FROM main.clinic_cache_parked"
+					 " WHERE \"table\" = ?1 AND key > ?2 ORDER BY key LIMIT 1"
+				       : "SELECT key, data, kept FROM main.clinic_cache_parked"
+					 " WHERE \"table\" = ?1 AND key > ?2"
+					 " AND reason LIKE 'UNIQUE%' ORDER BY key LIMIT 1";
+	sqlite3_stmt *stmt;
+	cs_status st = store_prepare(c->db, sql, &stmt, err);
+
+	if (st == CS_OK)
+		st = walk_older(c, t, stmt, row, err);
+	sqlite3_finalize(stmt);
+	return st;
 }
 
 cs_status parked_retry_table(struct clinic_cache *c, struct cached_table *t, struct cs_error *err)
