@@ -551,7 +551,7 @@ static inline bool wire_is(const char *text, size_t len, const char *word)
 	return strncmp(word, text, len) == 0 && word[len] == '\0';
 }
 
-/* ---- changes and frames: cache_apply.c, cache_side.c, cache_frame.c, cache_stage.c ------- */
+/* ---- changes and frames: cache_apply.c, cache_frame.c, cache_stage.c --------------------- */
 
 /* Apply one change object to main, or in the slow form to the temporary twins. */
 cs_status apply_change(struct clinic_cache *c, const struct wire_change *change, bool slow,
@@ -560,19 +560,6 @@ cs_status apply_change(struct clinic_cache *c, const struct wire_change *change,
 cs_status slow_move_table(struct clinic_cache *c, struct cached_table *t,
 			  struct cs_error *err) CS_CHECKED;
 cs_status slow_finish(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
-
-cs_status side_forget_row(struct clinic_cache *c, struct cached_table *t, const char *key,
-			  struct cs_error *err) CS_CHECKED;
-cs_status side_forget_table(struct clinic_cache *c, struct cached_table *t,
-			    struct cs_error *err) CS_CHECKED;
-cs_status side_forget_exact(struct clinic_cache *c, struct cached_table *t, const char *key,
-			    const char *column, struct cs_error *err) CS_CHECKED;
-cs_status side_keep_exact(struct clinic_cache *c, struct cached_table *t, const char *key,
-			  const char *column, const char *text, struct cs_error *err) CS_CHECKED;
-cs_status side_keep_oversize(struct clinic_cache *c, struct cached_table *t, const char *key,
-			     struct cs_error *err) CS_CHECKED;
-cs_status side_is_oversize(struct clinic_cache *c, struct cached_table *t, const char *key,
-			   bool *out, struct cs_error *err) CS_CHECKED;
 
 /* The messages of a transaction: waiting frames, or the staged parts of one. */
 struct frame_source {

@@ -90,6 +90,21 @@ cs_status key_bind_range(sqlite3_stmt *stmt, const struct schema *s, const struc
 /* ` ORDER BY …` in the order of keys. */
 void key_add_order(struct dynbuf *b, const struct cached_table *t, bool local);
 
+/* ---- texts that a column cannot hold, rows that are not held: cache_side.c ------------------- */
+
+cs_status side_forget_row(struct clinic_cache *c, struct cached_table *t, const char *key,
+			  struct cs_error *err) CS_CHECKED;
+cs_status side_forget_table(struct clinic_cache *c, struct cached_table *t,
+			    struct cs_error *err) CS_CHECKED;
+cs_status side_forget_exact(struct clinic_cache *c, struct cached_table *t, const char *key,
+			    const char *column, struct cs_error *err) CS_CHECKED;
+cs_status side_keep_exact(struct clinic_cache *c, struct cached_table *t, const char *key,
+			  const char *column, const char *text, struct cs_error *err) CS_CHECKED;
+cs_status side_keep_oversize(struct clinic_cache *c, struct cached_table *t, const char *key,
+			     struct cs_error *err) CS_CHECKED;
+cs_status side_is_oversize(struct clinic_cache *c, struct cached_table *t, const char *key,
+			   bool *out, struct cs_error *err) CS_CHECKED;
+
 /* ---- digests: cache_digest.c --------------------------------------------------------------- */
 
 /*
