@@ -13,6 +13,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* ---- the file ----------------------------------------------------------------------------- */
+
+cs_status fit_check_file(sqlite3 *db, struct cs_error *err)
+{
+	sqlite3_stmt *stmt;
+	bool is_utf8 = true;
+	cs_status st = store_prepare(db, "PRAGMA main.encoding", &stmt, err);
+
+	if (st != CS_OK)
+		return st;
+	if (sqlite3_step(stmt) == SQLITE_ROW)
+		is_utf8 = strcmp((const char *)sqlite3_column_text(stmt, 0), "UTF-8") == 0;
+	else
+		st = store_fail(db, "read the file's encoding", err);
+	sqlite3_finalize(stmt);
+	if (st == CS_OK && !is_utf8)
+		st = cs_fail(err, CS_ERR_CONFIG,
+			     "the file's texts are UTF-16, and SQLite joins no such file with the "
+			     "server's rows: have the app make one in UTF-8, SQLite's own choice");
+	return st;
+}
+
 /* ---- one row for each key ----------------------------------------------------------------- */
 
 static cs_status key_json(const struct schema *s, struct dynbuf *out, struct cs_error *err)

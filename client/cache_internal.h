@@ -444,6 +444,8 @@ cs_status adopt_keep_orphans(struct clinic_cache *c, const struct cached_table *
 
 /* Can rows of this schema go into the file's own table of that name? CS_ERR_CONFIG: why not. */
 cs_status adopt_check(sqlite3 *db, const struct schema *s, struct cs_error *err) CS_CHECKED;
+/* Of a file that never was synced. */
+cs_status fit_check_file(sqlite3 *db, struct cs_error *err) CS_CHECKED;
 /* With the snapshot attached: can the file's tables of its names be written to? */
 cs_status fit_check_tables(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
 

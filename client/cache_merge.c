@@ -374,7 +374,8 @@ static cs_status merge_all(struct merge *m)
 static cs_status look_first(struct merge *m)
 {
 	struct clinic_cache *c = m->c;
-	char others[40];
+	const struct clinic_cache_difference *d = &c->difference;
+	char which[160];
 	cs_status st = store_exec(m->db, "BEGIN", m->err);
 
 	if (st == CS_OK)
@@ -382,15 +383,19 @@ static cs_status look_first(struct merge *m)
 	if (st == CS_OK)
 		st = difference_find(c, &c->difference, m->err);
 	store_rollback(m->db);
-	if (st != CS_OK || c->difference.table_count == 0 || c->adopt_server)
+	if (st != CS_OK || d->table_count == 0 || c->adopt_server)
 		return st;
-	snprintf(others, sizeof(others), " and %zu more", c->difference.table_count - 1);
+	if (d->table_count == 1)
+		snprintf(which, sizeof(which), "table %s of the file has", d->tables[0].name);
+	else
+		snprintf(which, sizeof(which), "%zu tables of the file (%s, ...) have",
+			 d->table_count, d->tables[0].name);
 	return cs_fail(
 		m->err, CS_ERR_CONFIG,
-		"table %s%s of the file has rows that never came from the server; with "
-		"--adopt=server the server's rows replace them, after a copy of the file was "
-		"made, and rows that only the file has are kept aside",
-		c->difference.tables[0].name, c->difference.table_count > 1 ? others : "");
+		"%s rows that never came from the server; with --adopt=server the server's rows "
+		"replace them, after a copy of the file was made, and rows that only the file has "
+		"are kept aside",
+		which);
 }
 
 static cs_status merge_once(struct merge *m)

@@ -104,7 +104,8 @@ static cs_status read_file(struct clinic_cache *c, struct cs_error *err)
 	cs_status st;
 
 	if (!store_table_exists(c->db, "main", "clinic_sync_meta"))
-		return CS_OK; /* an app's own file; the first snapshot brings our tables */
+		/* an app's own file; the first snapshot brings our tables */
+		return fit_check_file(c->db, err);
 	st = meta_get(c->db, "main", "format", format, sizeof(format), err);
 	if (st == CS_OK && format[0] && strcmp(format, "1") != 0)
 		return cs_fail(err, CS_ERR_CONFIG, "the file was made by a newer version");

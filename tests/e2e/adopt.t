@@ -96,6 +96,8 @@ sub check_form {
 	my ($code, $out, $err) = run(sync_words($file));
 	is($code, 2, "$form: rows of its own are not given up unasked") or diag($err);
 	like($err, qr/^clinic-cache: .*--adopt=server/m, "$form: and it says what to do");
+	like($err, qr/^clinic-cache: 13 tables of the file \(active_patient_queue, \.\.\.\) have rows that never/m,
+		"$form: in a sentence");
 	like($out, qr/^patients +30 +\d+ +\d+ +\d+ +\d+$/m, "$form: how many rows differ, for people");
 	($code, $out) = run(sync_words($file), '--json');
 	is($code, 2, "$form: the same as JSON");

@@ -295,6 +295,19 @@ static void leaves_no_copy_of_a_failure(void **state)
 	assert_int_equal(copies(f, name, sizeof(name)), 1);
 }
 
+/* SQLite attaches no file of another encoding: seen before anything is fetched. */
+static void refuses_a_file_in_utf_16(void **state)
+{
+	struct fixture *f = *state;
+	struct clinic_cache_options options = {.url = "ws://127.0.0.1:8080/ws"};
+
+	exec_sql(f->path, "PRAGMA encoding = 'UTF-16'; CREATE TABLE people(id TEXT PRIMARY KEY)");
+	clinic_cache_close(f->cache);
+	assert_int_equal(clinic_cache_open(f->path, &options, &f->cache, &f->err),
+			 CLINIC_CACHE_ERR_USAGE);
+	assert_non_null(strstr(f->err.text, "UTF-16"));
+}
+
 static void is_one(sqlite3_context *call, int count, sqlite3_value **values)
 {
 	(void)count;
@@ -465,6 +478,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(compares_before_it_touches, setup_empty, teardown),
 		cmocka_unit_test_setup_teardown(takes_over_when_told, setup_empty, teardown),
 		cmocka_unit_test_setup_teardown(leaves_no_copy_of_a_failure, setup_empty, teardown),
+		cmocka_unit_test_setup_teardown(refuses_a_file_in_utf_16, setup_empty, teardown),
 		cmocka_unit_test_setup_teardown(stops_at_what_only_the_app_has, setup_empty,
 						teardown),
 		cmocka_unit_test_setup_teardown(tells_keys_apart_that_sqlite_does_not, setup_empty,
