@@ -151,6 +151,7 @@ typedef enum {
 struct file_use {
 	write_kind kind;
 	bool beginning;      /* inside BEGIN IMMEDIATE */
+	bool probing;        /* … or a COMMIT's lock is tried */
 	bool writing;        /* our write transaction is open */
 	bool gave_way;       /* the last failure was somebody's lock … */
 	bool again;          /* … and the same is tried again */

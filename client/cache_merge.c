@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TRIES_MOST 3
+#define LOOKS_MOST 3 /* the app may add rows while we look */
 
 struct merge {
 	struct clinic_cache *c;
@@ -434,6 +434,7 @@ cs_status merge_snapshot(struct clinic_cache *c, const char *path, struct cs_err
 {
 	struct merge m = {.c = c, .db = c->db, .err = err};
 	bool is_new = !c->cursor[0];
+	int looks = 0;
 	cs_status st;
 
 	if (is_new)
@@ -444,11 +445,9 @@ cs_status merge_snapshot(struct clinic_cache *c, const char *path, struct cs_err
 		return st;
 	dynbuf_init(&m.sql, CACHE_SQL_BYTES_MOST);
 	/* somebody's lock, or rows that came while we looked: the snapshot is worth another try */
-	for (int i = 0; i < TRIES_MOST && st != CS_ERR_CONFIG; i++) {
+	do {
 		st = merge_once(&m);
-		if (st != CS_AGAIN && (st == CS_OK || !write_try_again(c, err)))
-			break;
-	}
+	} while (st == CS_AGAIN ? ++looks < LOOKS_MOST : st != CS_OK && write_try_again(c, err));
 	if (st == CS_AGAIN)
 		st = cs_fail(err, CS_ERR_STORE, "another program writes the file all the time");
 	dynbuf_free(&m.sql);

@@ -6,8 +6,12 @@
  * ours is short, and it gives way: who waits for the lock waits without
  * holding any, up to ten seconds; who has it and finds readers in the way at
  * the COMMIT lets go after CACHE_LOCK_MS, rolls back and begins anew a moment
- * later, since whoever waits at the COMMIT keeps new readers out.  A swap of
- * tables would cost too much to do twice, and waits to the end.
+ * later, since whoever waits at the COMMIT keeps new readers out, and writers.
+ *
+ * A swap of tables costs too much to do it in vain: before the work begins it
+ * is seen whether readers stay in the way (somebody's transaction was left
+ * open, say), and it waits for them for a second, then as well as at its
+ * COMMIT.  Between two tries it leaves the file alone for as long.
  *
  * Nothing is lost by it: the frames of a transaction that was given up are
  * there still, and after ten seconds the link goes, and the cursor says where
@@ -22,6 +26,8 @@
 
 #define PAUSE_LEAST_MS 5 /* between two attempts; the longest one for others' sake, too */
 #define PAUSE_MOST_MS 25
+#define SWAP_WAIT_MS 1000    /* for readers, while they and others are kept out … */
+#define SWAP_PAUSE_MS 1500   /* … and then for others' sake */
 #define SETTLE_TRIES_MOST 10 /* the schema may be changed again while we look */
 
 static void pause_a_moment(void)
@@ -37,8 +43,10 @@ static uint64_t deadline(const struct file_use *use)
 {
 	if (use->beginning)
 		return use->trying_at + CACHE_BUSY_TIMEOUT_MS;
-	if (use->writing && use->kind == WRITE_SHORT)
-		return use->waiting_at + CACHE_LOCK_MS;
+	if (use->writing)
+		return use->waiting_at + (use->kind == WRITE_SHORT ? CACHE_LOCK_MS : SWAP_WAIT_MS);
+	if (use->probing)
+		return use->waiting_at + SWAP_WAIT_MS;
 	return use->waiting_at + CACHE_BUSY_TIMEOUT_MS;
 }
 
@@ -163,6 +171,29 @@ static void let_others(const struct file_use *use)
 		sqlite3_sleep((int)((gap_us - idle_us + 999) / 1000));
 }
 
+/*
+ * The lock that the COMMIT will need can be had now: a reader that comes later
+ * is a chance, one that stays would make all the work void. With a WAL there is
+ * no such lock, and a lender's connection waits as its lender said.
+ */
+static cs_status look_for_readers(struct clinic_cache *c, struct cs_error *err)
+{
+	int rc;
+
+	if (c->borrowed)
+		return CS_OK;
+	c->use.probing = true;
+	rc = sqlite3_exec(c->db, "BEGIN EXCLUSIVE", NULL, NULL, NULL);
+	c->use.probing = false;
+	if ((rc & 0xff) == SQLITE_BUSY)
+		return cs_fail(err, CS_ERR_STORE,
+			       "cannot replace tables: another program reads or writes the file "
+			       "all the time, or left a transaction open");
+	if (rc != SQLITE_OK)
+		return store_fail(c->db, "begin a transaction", err);
+	return store_exec(c->db, "COMMIT", err);
+}
+
 static cs_status begin_once(struct clinic_cache *c, write_kind kind, struct cs_error *err)
 {
 	struct file_use *use = &c->use;
@@ -174,13 +205,18 @@ static cs_status begin_once(struct clinic_cache *c, write_kind kind, struct cs_e
 		use->trying_at = clock_monotonic_ms();
 	use->again = false;
 	use->gave_way = false;
+	use->kind = kind;
 	write_watch(c);
+	if (kind == WRITE_LONG) {
+		st = look_for_readers(c, err);
+		if (st != CS_OK)
+			return st;
+	}
 	use->beginning = true;
 	rc = sqlite3_exec(c->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
 	use->beginning = false;
 	if (rc != SQLITE_OK)
 		return store_fail(c->db, "begin a transaction", err);
-	use->kind = kind;
 	use->writing = true;
 	use->since_us = clock_monotonic_us();
 	st = write_look_for_others(c, err);
@@ -272,7 +308,10 @@ bool write_try_again(struct clinic_cache *c, struct cs_error *err)
 		err->status = CS_OK;
 		err->text[0] = '\0';
 	}
-	pause_a_moment();
+	if (use->kind == WRITE_LONG)
+		sqlite3_sleep(SWAP_PAUSE_MS);
+	else
+		pause_a_moment();
 	use->again = true;
 	return true;
 }

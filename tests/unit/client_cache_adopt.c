@@ -2,6 +2,7 @@
 #include "client_cache_support.h"
 
 #include <glob.h>
+#include <signal.h>
 #include <sys/wait.h>
 
 #include "client_cache_kill_vfs.h"
@@ -295,6 +296,63 @@ static void leaves_no_copy_of_a_failure(void **state)
 	assert_int_equal(copies(f, name, sizeof(name)), 1);
 }
 
+/* A second program of the app's, which must be able to read and to begin to write all the time. */
+static pid_t use_all_the_time(const char *path, int out)
+{
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		const char *end;
+		sqlite3 *db;
+
+		if (sqlite3_open(path, &db) != SQLITE_OK)
+			_exit(1);
+		sqlite3_busy_timeout(db, 4000);
+		do {
+			end = sqlite3_exec(db, "BEGIN IMMEDIATE; ROLLBACK; SELECT * FROM log", NULL,
+					   NULL, NULL)
+				      ? "!"
+				      : ".";
+			sqlite3_sleep(50);
+		} while (write(out, end, 1) == 1 && getppid() != 1);
+		_exit(0);
+	}
+	return pid;
+}
+
+/* While an adoption cannot commit for the sake of a reader, others have their turns. */
+static void lets_others_in(void **state)
+{
+	struct fixture *f = *state;
+	char writes[4096];
+	ssize_t count;
+	int ends[2];
+	sqlite3 *app;
+	pid_t writer;
+
+	exec_sql(f->path, APP_FILE);
+	assert_int_equal(pipe(ends), 0);
+	/* before this process has the file open: SQLite must not be taken over a fork */
+	writer = use_all_the_time(f->path, ends[1]);
+	assert_int_equal(sqlite3_open(f->path, &app), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(app, "BEGIN; SELECT * FROM people", NULL, NULL, NULL),
+			 SQLITE_OK);
+	adopt_options(f, "server");
+	ask_for_snapshot(f);
+	assert_int_not_equal(clinic_cache_snapshot_fetched(f->cache, f->now), CLINIC_CACHE_OK);
+	assert_non_null(strstr(clinic_cache_last_error(f->cache)->text, "left a transaction open"));
+	assert_int_equal(kill(writer, SIGKILL), 0);
+	assert_int_equal(waitpid(writer, NULL, 0), writer);
+	count = read(ends[0], writes, sizeof(writes) - 1);
+	assert_true(count > 10);
+	writes[count] = '\0';
+	assert_null(strchr(writes, '!'));
+	close(ends[0]);
+	close(ends[1]);
+	assert_int_equal(sqlite3_close(app), SQLITE_OK);
+}
+
 /* SQLite attaches no file of another encoding: seen before anything is fetched. */
 static void refuses_a_file_in_utf_16(void **state)
 {
@@ -478,6 +536,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(compares_before_it_touches, setup_empty, teardown),
 		cmocka_unit_test_setup_teardown(takes_over_when_told, setup_empty, teardown),
 		cmocka_unit_test_setup_teardown(leaves_no_copy_of_a_failure, setup_empty, teardown),
+		cmocka_unit_test_setup_teardown(lets_others_in, setup_empty, teardown),
 		cmocka_unit_test_setup_teardown(refuses_a_file_in_utf_16, setup_empty, teardown),
 		cmocka_unit_test_setup_teardown(stops_at_what_only_the_app_has, setup_empty,
 						teardown),
