@@ -171,6 +171,20 @@ cs_status snapshot_sign(struct clinic_cache *c, sqlite3 *db, struct cs_error *er
 	return st;
 }
 
+/* Before anybody can have it open: later a reader would be in the way of a change. */
+static cs_status choose_journal(const struct clinic_cache *c, sqlite3 *db, struct cs_error *err)
+{
+	const struct journal_facts facts = {
+		.ours = sqlite3_libversion_number(),
+		.app = c->app_sqlite_version ? journal_parse_version(c->app_sqlite_version) : 0,
+		.made = true,
+	};
+	struct journal_choice choice;
+
+	journal_choose(&facts, &choice);
+	return choice.wal ? store_exec(db, "PRAGMA main.journal_mode = WAL", err) : CS_OK;
+}
+
 static cs_status sign_file(struct clinic_cache *c, struct cs_error *err)
 {
 	sqlite3 *db;
@@ -193,6 +207,8 @@ static cs_status sign_file(struct clinic_cache *c, struct cs_error *err)
 	}
 	if (st == CS_OK)
 		st = store_exec(db, "COMMIT", err);
+	if (st == CS_OK)
+		st = choose_journal(c, db, err);
 	/* the last connection brings the WAL into the file and removes it, if it can */
 	if ((sqlite3_close(db) != SQLITE_OK || beside_has_wal(c->ready_path)) && st == CS_OK)
 		st = unusable("it could not be completed, the disk may be full", err);
