@@ -366,16 +366,13 @@ static cs_status keep_rows(struct clinic_cache *c, const struct schema *s, sqlit
 	return st;
 }
 
-cs_status adopt_keep_orphans(struct clinic_cache *c, const struct cached_table *t,
-			     struct cs_error *err)
+/* Those that c->sql selects. */
+static cs_status keep_selected(struct clinic_cache *c, const struct schema *s, struct cs_error *err)
 {
 	sqlite3_stmt *rows = NULL;
 	sqlite3_stmt *insert = NULL;
 	cs_status st = store_exec(c->db, ORPHANS_TABLE, err);
 
-	dynbuf_reset(&c->sql);
-	dynbuf_adds(&c->sql, "SELECT m.*");
-	adopt_add_only_here(&c->sql, t);
 	if (st == CS_OK && c->sql.failed)
 		st = cs_fail(err, CS_ERR_NOMEM, "out of memory");
 	if (st == CS_OK)
@@ -386,8 +383,27 @@ cs_status adopt_keep_orphans(struct clinic_cache *c, const struct cached_table *
 				   " VALUES(?1, ?2, ?3, ?4)",
 				   &insert, err);
 	if (st == CS_OK)
-		st = keep_rows(c, t->schema, rows, insert, err);
+		st = keep_rows(c, s, rows, insert, err);
 	sqlite3_finalize(rows);
 	sqlite3_finalize(insert);
 	return st;
+}
+
+cs_status adopt_keep_orphans(struct clinic_cache *c, const struct cached_table *t,
+			     struct cs_error *err)
+{
+	dynbuf_reset(&c->sql);
+	dynbuf_adds(&c->sql, "SELECT m.*");
+	adopt_add_only_here(&c->sql, t);
+	return keep_selected(c, t->schema, err);
+}
+
+cs_status adopt_keep_values(struct clinic_cache *c, const struct schema *s, const char *names,
+			    struct cs_error *err)
+{
+	dynbuf_reset(&c->sql);
+	dynbuf_adds(&c->sql, "SELECT * FROM main.");
+	schema_add_identifier(&c->sql, s->table);
+	dynbuf_addf(&c->sql, " WHERE coalesce(NULL, %s) IS NOT NULL", names);
+	return keep_selected(c, s, err);
 }

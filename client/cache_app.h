@@ -90,6 +90,10 @@ void adopt_remove_part(struct clinic_cache *c);
 cs_status adopt_keep_orphans(struct clinic_cache *c, const struct cached_table *t,
 			     struct cs_error *err) CS_CHECKED;
 
+/* The same of rows of main that have anything in the columns (`"a", "b"`). */
+cs_status adopt_keep_values(struct clinic_cache *c, const struct schema *s, const char *names,
+			    struct cs_error *err) CS_CHECKED;
+
 /* ---- what no second try mends: cache_fit.c ------------------------------------------------ */
 
 /* Can rows of this schema go into the file's own table of that name? CS_ERR_CONFIG: why not. */
@@ -101,10 +105,17 @@ cs_status fit_check_tables(struct clinic_cache *c, struct cs_error *err) CS_CHEC
 
 /* ---- a table of ours, made anew: cache_rebuild.c ------------------------------------------ */
 
-/* For schema new where it was made for old (or NULL): empty, with the app's columns, indexes and
- * triggers; *kept: the values of those columns wait for rebuild_restore(). */
+/* Has the app added what could not be made anew: a generated column, a reference, a check? */
+cs_status rebuild_loses(struct clinic_cache *c, const struct schema *s, bool *out,
+			struct cs_error *err) CS_CHECKED;
+/*
+ * For schema new where it was made for old (or NULL): empty, with the app's
+ * columns, indexes and triggers; *kept: the values of those columns wait for
+ * rebuild_restore(). Without same_key they belong to no row any more, and the
+ * rows that had any become orphans.
+ */
 cs_status rebuild_table(struct clinic_cache *c, const struct schema *old, const struct schema *new,
-			bool *kept, struct cs_error *err) CS_CHECKED;
+			bool same_key, bool *kept, struct cs_error *err) CS_CHECKED;
 /* Give the columns (`"a", "b"`) their values back, in the rows of now. */
 cs_status rebuild_restore(struct clinic_cache *c, const struct schema *s, const char *names,
 			  struct cs_error *err) CS_CHECKED;

@@ -168,17 +168,33 @@ static cs_status create_table(struct merge *m, const struct schema *s)
 	return run(m);
 }
 
+/* Ours until now, but it cannot be made anew without a loss: what it lacks is added. */
+static cs_status leave_to_app(struct merge *m, const struct schema *old, const struct schema *s)
+{
+	cs_status st = drop_indexes(m, old);
+
+	if (st == CS_OK)
+		st = table_add_columns(m->db, "main", s, m->err);
+	return st == CS_OK ? remember_adopted(m, s->table) : st;
+}
+
 /* A table of ours: only its rows change if it still fits. */
 static cs_status make_ours_fit(struct merge *m, const struct schema *old, const struct schema *s,
 			       bool *kept)
 {
 	struct cs_error why = {0};
+	bool same_key = adopt_check(m->db, s, &why) == CS_OK;
+	bool loses = false;
 	cs_status st;
 
-	if (!still_fits(old, s) || adopt_check(m->db, s, &why) != CS_OK)
-		return rebuild_table(m->c, old, s, kept, m->err);
-	st = drop_indexes(m, old);
-	return st == CS_OK ? table_add_columns(m->db, "main", s, m->err) : st;
+	if (still_fits(old, s) && same_key) {
+		st = drop_indexes(m, old);
+		return st == CS_OK ? table_add_columns(m->db, "main", s, m->err) : st;
+	}
+	st = rebuild_loses(m->c, old ? old : s, &loses, m->err);
+	if (st == CS_OK && loses && same_key)
+		return leave_to_app(m, old, s);
+	return st == CS_OK ? rebuild_table(m->c, old, s, same_key, kept, m->err) : st;
 }
 
 /* After this main has a table that can take the snapshot's rows. */
@@ -255,7 +271,39 @@ static cs_status merge_tables(struct merge *m)
 	return st;
 }
 
-/* Tables that are published no more: ours go, the app's own stay as they are. */
+/* Has the app put anything of its own into a table that we made? */
+static cs_status has_app_parts(struct merge *m, const char *table, bool *out)
+{
+	struct schema *old;
+	size_t missing;
+	size_t extra = 0;
+	bool listed;
+	bool as_we_made;
+	cs_status st = schema_in(m, "main", table, &listed, &old);
+
+	*out = true;
+	if (st == CS_OK && old)
+		st = drift_compare(m->c, old, &missing, &extra, &as_we_made, m->err);
+	if (st == CS_OK && old && extra == 0)
+		st = rebuild_loses(m->c, old, out, m->err);
+	schema_free(old);
+	return st;
+}
+
+/* Published no more: a table of ours goes, unless it has become the app's in part. */
+static cs_status drop_table(struct merge *m, const char *table)
+{
+	bool has_parts = false;
+	cs_status st = CS_OK;
+
+	if (store_table_exists(m->db, "main", table))
+		st = has_app_parts(m, table, &has_parts);
+	if (st == CS_OK && has_parts)
+		return remember_adopted(m, table);
+	return st == CS_OK ? run_on(m, "DROP TABLE IF EXISTS main.", table, "") : st;
+}
+
+/* Tables that are published no more: the app's own stay as they are. */
 static cs_status drop_unpublished(struct merge *m)
 {
 	char **gone;
@@ -268,7 +316,7 @@ static cs_status drop_unpublished(struct merge *m)
 
 	for (size_t i = 0; i < count && st == CS_OK; i++)
 		if (!names_have(m->adopted, m->adopted_count, gone[i]))
-			st = run_on(m, "DROP TABLE IF EXISTS main.", gone[i], "");
+			st = drop_table(m, gone[i]);
 	names_free(gone, count);
 	return st;
 }

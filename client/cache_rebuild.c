@@ -3,7 +3,10 @@
  *
  * What the app has added to it must outlive that: its columns with their
  * values, its indexes and triggers.  The values wait in a temporary table
- * under the row's key, and go back when the rows are there again.
+ * under the row's key, and go back when the rows are there again.  With
+ * another key there is no such row, and those that had any become orphans; and
+ * where the app added what SQLite does not say in parts, nothing is made anew
+ * (rebuild_loses()).
  */
 #include "cache_internal.h"
 
@@ -160,16 +163,6 @@ static cs_status read_objects(struct clinic_cache *c, const struct schema *old,
 	return st;
 }
 
-static bool has_key(struct clinic_cache *c, const struct schema *s)
-{
-	for (size_t i = 0; i < s->key_count; i++)
-		if (sqlite3_table_column_metadata(c->db, "main", s->table,
-						  s->columns[s->key[i]].name, NULL, NULL, NULL,
-						  NULL, NULL) != SQLITE_OK)
-			return false;
-	return true;
-}
-
 static cs_status make_table(struct clinic_cache *c, const struct schema *s,
 			    const struct app_parts *p, struct cs_error *err)
 {
@@ -204,8 +197,49 @@ static void make_objects(struct clinic_cache *c, const struct app_parts *p)
 	}
 }
 
+static cs_status read_sql(sqlite3_stmt *stmt, char **out, bool *extra, struct cs_error *err)
+{
+	const char *text;
+
+	*out = NULL;
+	*extra = false;
+	if (sqlite3_step(stmt) != SQLITE_ROW)
+		return CS_OK;
+	text = (const char *)sqlite3_column_text(stmt, 0);
+	*extra = sqlite3_column_int(stmt, 1) != 0;
+	*out = strdup(text ? text : "");
+	return *out ? CS_OK : cs_fail(err, CS_ERR_NOMEM, "out of memory");
+}
+
+cs_status rebuild_loses(struct clinic_cache *c, const struct schema *s, bool *out,
+			struct cs_error *err)
+{
+	sqlite3_stmt *stmt;
+	char *sql = NULL;
+	bool restrained = false;
+	cs_status st = store_prepare(
+		c->db,
+		"SELECT sql, EXISTS (SELECT 1 FROM pragma_table_xinfo(?1, 'main')"
+		"  WHERE hidden IN (2, 3))"
+		" OR EXISTS (SELECT 1 FROM pragma_foreign_key_list(?1, 'main'))"
+		" FROM main.sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE",
+		&stmt, err);
+
+	*out = false;
+	if (st != CS_OK)
+		return st;
+	sqlite3_bind_text(stmt, 1, s->table, -1, SQLITE_STATIC);
+	st = read_sql(stmt, &sql, out, err);
+	sqlite3_finalize(stmt);
+	if (st == CS_OK && sql)
+		st = constraint_find(c->db, s, sql, &restrained, err);
+	free(sql);
+	*out = *out || restrained;
+	return st;
+}
+
 cs_status rebuild_table(struct clinic_cache *c, const struct schema *old, const struct schema *new,
-			bool *kept, struct cs_error *err)
+			bool same_key, bool *kept, struct cs_error *err)
 {
 	struct app_parts p = {.columns = 0};
 	cs_status st;
@@ -219,10 +253,11 @@ cs_status rebuild_table(struct clinic_cache *c, const struct schema *old, const 
 		st = read_objects(c, old, new, &p, err);
 	if (st == CS_OK && (p.names.failed || p.declarations.failed || p.objects.failed))
 		st = cs_fail(err, CS_ERR_NOMEM, "out of memory");
-	/* with another key no row is the same any more */
-	if (st == CS_OK && p.columns && has_key(c, new)) {
+	if (st == CS_OK && p.columns && same_key) {
 		st = keep(c, new, p.names.data, err);
 		*kept = st == CS_OK;
+	} else if (st == CS_OK && p.columns) {
+		st = adopt_keep_values(c, old ? old : new, p.names.data, err);
 	}
 	if (st == CS_OK)
 		st = make_table(c, new, &p, err);

@@ -305,6 +305,80 @@ static void keeps_what_the_app_added(void **state)
 	assert_string_equal(query(f->path, "SELECT count(*) FROM log"), "0");
 }
 
+/* Another snapshot, changed by sql. */
+static void bring(struct fixture *f, const char *cursor, const char *sql)
+{
+	assert_int_equal(say(f, "{\"type\":\"resync_required\",\"reason\":\"table_changed\","
+				"\"at\":null,\"tables\":null}"),
+			 CLINIC_CACHE_OK);
+	fetch(f, cursor, sql);
+	assert_int_equal(clinic_cache_snapshot_fetched(f->cache, f->now), CLINIC_CACHE_OK);
+}
+
+/* The server publishes it no more, or the device wants it no more. */
+static void leaves_a_table_with_the_apps_column(void **state)
+{
+	struct fixture *f = *state;
+
+	exec_sql(f->path, "ALTER TABLE bills ADD COLUMN note TEXT;"
+			  "UPDATE bills SET note = 'the app wrote this'");
+	bring(f, C2, "DROP TABLE bills; DROP TABLE people; DELETE FROM clinic_sync_table");
+	assert_string_equal(query(f->path, "SELECT id, note FROM bills"), "1|the app wrote this");
+	assert_string_equal(query(f->path, "SELECT count(*) FROM clinic_sync_table"), "0");
+	/* the one without such a column went */
+	assert_string_equal(query(f->path, "SELECT name FROM sqlite_schema WHERE type = 'table'"
+					   " AND name IN ('people', 'bills')"),
+			    "bills");
+}
+
+/* The server retyped score and added phone; what the app added cannot be made anew. */
+static void leaves_what_cannot_be_made_anew(void **state)
+{
+	struct fixture *f = *state;
+	const char *other =
+		"DROP TABLE people; CREATE TABLE people(id TEXT NOT NULL, login TEXT, score TEXT,"
+		" seen INTEGER, phone TEXT, PRIMARY KEY(id));"
+		"INSERT INTO people VALUES('p1', 'ann', 'high', 1, '0917'), ('p3', 'cid', 'low', "
+		"0, "
+		"'');"
+		"UPDATE clinic_sync_table SET schema = replace(replace(schema,"
+		"'\"double precision\",\"class\":\"float\"', '\"text\",\"class\":\"text\"'),"
+		"'}],\"indexes\"', '},{\"name\":\"phone\",\"type\":\"text\",\"class\":\"text\","
+		"\"nullable\":true,\"identity\":false}],\"indexes\"') WHERE name = 'people'";
+
+	exec_sql(f->path, "ALTER TABLE people ADD COLUMN upper_login TEXT AS (upper(login));"
+			  "CREATE TABLE rooms(id);"
+			  "ALTER TABLE people ADD COLUMN room INTEGER REFERENCES rooms(id);"
+			  "UPDATE people SET room = 7");
+	bring(f, C2, other);
+	assert_string_equal(query(f->path, "SELECT id, login, score, phone, upper_login, room"
+					   " FROM people ORDER BY id"),
+			    "p1|ann|high|0917|ANN|7\np3|cid|low||CID|~");
+	assert_string_equal(
+		query(f->path, "SELECT \"table\" FROM pragma_foreign_key_list('people')"), "rooms");
+}
+
+/* The rows have another key now: none of them is the one that the app wrote into. */
+static void keeps_values_of_another_key(void **state)
+{
+	struct fixture *f = *state;
+
+	exec_sql(f->path, "ALTER TABLE bills ADD COLUMN note TEXT;"
+			  "INSERT INTO bills VALUES(2, 5, NULL), (3, 6, 'mine')");
+	bring(f, C2,
+	      "DROP TABLE bills; CREATE TABLE bills(id INTEGER NOT NULL, line INTEGER NOT NULL,"
+	      " amount REAL, PRIMARY KEY(id, line)); INSERT INTO bills VALUES(3, 1, 6.5);"
+	      "UPDATE clinic_sync_table SET schema = replace(replace(replace(schema,"
+	      "'\"identity\":true', '\"identity\":false'), '[\"id\"]', '[\"id\",\"line\"]'),"
+	      "'\"columns\":[', '\"columns\":[{\"name\":\"line\",\"type\":\"integer\","
+	      "\"class\":\"integer\",\"nullable\":false,\"identity\":false},') WHERE name = "
+	      "'bills'");
+	assert_string_equal(query(f->path, "SELECT id, line, amount, note FROM bills"),
+			    "3|1|6.5|~");
+	assert_string_equal(query(f->path, "SELECT \"table\", key, data FROM clinic_cache_orphans"),
+			    "bills|{\"id\":3}|{\"id\":3,\"amount\":6.0,\"note\":\"mine\"}");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -319,6 +393,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(asks_when_it_cannot, setup_ready, teardown),
 		cmocka_unit_test_setup_teardown(leaves_other_tables_alone, setup_ready, teardown),
 		cmocka_unit_test_setup_teardown(keeps_what_the_app_added, setup_ready, teardown),
+		cmocka_unit_test_setup_teardown(leaves_a_table_with_the_apps_column, setup_ready,
+						teardown),
+		cmocka_unit_test_setup_teardown(leaves_what_cannot_be_made_anew, setup_ready,
+						teardown),
+		cmocka_unit_test_setup_teardown(keeps_values_of_another_key, setup_ready, teardown),
 		cmocka_unit_test_setup_teardown(takes_a_lock_for_no_damage, setup_ready, teardown),
 		cmocka_unit_test_setup_teardown(lives_with_a_unique_index, setup_ready, teardown),
 		cmocka_unit_test_setup_teardown(lives_with_a_check, setup_ready, teardown),
