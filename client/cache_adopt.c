@@ -41,7 +41,7 @@ static cs_status list(struct clinic_cache *c, const char *sql, char ***names, si
 
 #define IN_BOTH                                                                                    \
 	"SELECT json_group_array(name) FROM (SELECT t.name"                                        \
-	" FROM snapshot.clinic_sync_table AS t JOIN main.sqlite_schema AS s"                       \
+	" FROM " SNAPSHOT_SCHEMA ".clinic_sync_table AS t JOIN main.sqlite_schema AS s"            \
 	" ON s.type IN ('table', 'view') AND s.name = t.name COLLATE NOCASE"
 
 cs_status adopt_list_both(struct clinic_cache *c, char ***names, size_t *count,
@@ -67,7 +67,8 @@ static cs_status read_schema(struct clinic_cache *c, const char *table, struct s
 {
 	sqlite3_stmt *stmt;
 	cs_status st = store_prepare(
-		c->db, "SELECT schema FROM snapshot.clinic_sync_table WHERE name = ?1", &stmt, err);
+		c->db, "SELECT schema FROM " SNAPSHOT_SCHEMA ".clinic_sync_table WHERE name = ?1",
+		&stmt, err);
 	const char *json;
 
 	*out = NULL;

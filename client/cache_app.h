@@ -61,6 +61,9 @@ cs_status journal_note_header(struct clinic_cache *c, int version, struct cs_err
 /* Put a synced file into the mode it should have, if it can be now; remember why. */
 cs_status journal_apply(struct clinic_cache *c, struct cs_error *err) CS_CHECKED;
 
+/* The attached snapshot; the lender of a connection attaches files under names of its own. */
+#define SNAPSHOT_SCHEMA "clinic_snapshot"
+
 /* ---- the app's rows: cache_difference.c, cache_adopt.c; with the snapshot attached -------- */
 
 /* In a read transaction: compare the tables of the file that never were synced. Only those that

@@ -107,10 +107,11 @@ static cs_status apply_oversize(struct applying *a)
 static cs_status empty_table(struct applying *a, const char *where)
 {
 	struct dynbuf *sql = &a->c->sql;
+	char name[TABLE_NAME_BYTES];
 
 	dynbuf_reset(sql);
 	dynbuf_addf(sql, "DELETE FROM %s.", where);
-	if (!schema_add_identifier(sql, a->t->schema->table))
+	if (!schema_add_identifier(sql, table_name_in(where, a->t->schema->table, name)))
 		return cs_fail(a->err, CS_ERR_NOMEM, "out of memory");
 	return store_exec(a->c->db, sql->data, a->err);
 }

@@ -148,7 +148,7 @@ void adopt_add_only_here(struct dynbuf *b, const struct cached_table *t)
 {
 	dynbuf_adds(b, " FROM main.");
 	schema_add_identifier(b, t->schema->table);
-	dynbuf_adds(b, " AS m WHERE NOT EXISTS (SELECT 1 FROM snapshot.");
+	dynbuf_adds(b, " AS m WHERE NOT EXISTS (SELECT 1 FROM " SNAPSHOT_SCHEMA ".");
 	schema_add_identifier(b, t->schema->table);
 	dynbuf_adds(b, " AS s WHERE ");
 	add_on_key(b, t);
@@ -204,7 +204,7 @@ static cs_status count_different(struct clinic_cache *c, struct comparing *cmp, 
 		return CS_OK;
 	dynbuf_adds(sql, " FROM main.");
 	schema_add_identifier(sql, cmp->schema->table);
-	dynbuf_adds(sql, " AS m JOIN snapshot.");
+	dynbuf_adds(sql, " AS m JOIN " SNAPSHOT_SCHEMA ".");
 	schema_add_identifier(sql, cmp->schema->table);
 	dynbuf_adds(sql, " AS s ON ");
 	add_on_key(sql, cmp->t);
@@ -230,7 +230,7 @@ static cs_status compare(struct clinic_cache *c, const struct cached_table *t,
 	cs_status st = count_rows(c->db, "main", s, &out->here, err);
 
 	if (st == CS_OK)
-		st = count_rows(c->db, "snapshot", s, &out->there, err);
+		st = count_rows(c->db, SNAPSHOT_SCHEMA, s, &out->there, err);
 	dynbuf_reset(sql);
 	dynbuf_adds(sql, "SELECT count(*)");
 	adopt_add_only_here(sql, t);

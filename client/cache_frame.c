@@ -90,10 +90,11 @@ static cs_status apply_all(struct clinic_cache *c, struct frame_source *source, 
 cs_status slow_move_table(struct clinic_cache *c, struct cached_table *t, struct cs_error *err)
 {
 	struct dynbuf *sql = &c->sql;
+	char name[TABLE_NAME_BYTES];
 
 	dynbuf_reset(sql);
 	dynbuf_adds(sql, "CREATE TABLE temp.");
-	schema_add_identifier(sql, t->schema->table);
+	schema_add_identifier(sql, table_name_in("temp", t->schema->table, name));
 	dynbuf_addf(sql, "(%s, PRIMARY KEY(", t->local_declarations);
 	table_add_key_names(sql, t->schema);
 	if (!dynbuf_adds(sql, "))"))
@@ -105,14 +106,15 @@ cs_status slow_move_table(struct clinic_cache *c, struct cached_table *t, struct
 static cs_status put_back(struct clinic_cache *c, struct cached_table *t, struct cs_error *err)
 {
 	struct dynbuf *sql = &c->sql;
+	char name[TABLE_NAME_BYTES];
 
 	dynbuf_reset(sql);
 	dynbuf_adds(sql, "INSERT INTO main.");
 	schema_add_identifier(sql, t->schema->table);
 	dynbuf_addf(sql, "(%s) SELECT %s FROM temp.", t->local_names, t->local_names);
-	schema_add_identifier(sql, t->schema->table);
+	schema_add_identifier(sql, table_name_in("temp", t->schema->table, name));
 	dynbuf_adds(sql, "; DROP TABLE temp.");
-	if (!schema_add_identifier(sql, t->schema->table))
+	if (!schema_add_identifier(sql, name))
 		return cs_fail(err, CS_ERR_NOMEM, "out of memory");
 	if (sqlite3_exec(c->db, sql->data, NULL, NULL, NULL) == SQLITE_OK) {
 		t->moved = false;

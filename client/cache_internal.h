@@ -374,6 +374,12 @@ int table_find_delivered(const struct schema *schema, const char *name);
 /* Names of delivered columns that the file lacks, `"a","b"` as JSON, appended to out; *any. */
 cs_status table_add_skipped(const struct cached_table *t, struct dynbuf *out, bool *any,
 			    struct cs_error *err) CS_CHECKED;
+/*
+ * The table's name in main, or its twin's in temp: one of our own, since the
+ * lender of a connection may have temporary tables of any name. Returns out.
+ */
+#define TABLE_NAME_BYTES 128
+const char *table_name_in(const char *where, const char *table, char out[TABLE_NAME_BYTES]);
 /* Add the columns of schema that the table in main (or its twin in temp) lacks, empty. */
 cs_status table_add_columns(sqlite3 *db, const char *where, const struct schema *schema,
 			    struct cs_error *err) CS_CHECKED;

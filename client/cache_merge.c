@@ -232,7 +232,7 @@ static cs_status merge_table(struct merge *m, struct cached_table *t)
 	if (st == CS_OK)
 		st = table_read_local(m->db, t, m->err);
 	if (st == CS_OK)
-		st = rows_load(m->c, t, "snapshot", m->err);
+		st = rows_load(m->c, t, SNAPSHOT_SCHEMA, m->err);
 	if (st == CS_OK && kept)
 		st = rebuild_restore(m->c, t->schema, t->extra_names, m->err);
 	if (st == CS_OK && !t->adopted)
@@ -249,7 +249,7 @@ static cs_status merge_one(struct merge *m, const char *name)
 
 	if (!t)
 		return cs_fail(m->err, CS_ERR_NOMEM, "out of memory");
-	st = schema_in(m, "snapshot", name, &listed, &t->schema);
+	st = schema_in(m, SNAPSHOT_SCHEMA, name, &listed, &t->schema);
 	if (st == CS_OK && !t->schema)
 		st = cs_fail(m->err, CS_ERR_STORE, "the snapshot changed while it was read");
 	if (st == CS_OK)
@@ -263,7 +263,8 @@ static cs_status merge_tables(struct merge *m)
 	char **names;
 	size_t count;
 	cs_status st = list_tables(
-		m, "SELECT json_group_array(name) FROM snapshot.clinic_sync_table", &names, &count);
+		m, "SELECT json_group_array(name) FROM " SNAPSHOT_SCHEMA ".clinic_sync_table",
+		&names, &count);
 
 	for (size_t i = 0; i < count && st == CS_OK; i++)
 		st = merge_one(m, names[i]);
@@ -308,11 +309,11 @@ static cs_status drop_unpublished(struct merge *m)
 {
 	char **gone;
 	size_t count;
-	cs_status st =
-		list_tables(m,
-			    "SELECT json_group_array(name) FROM main.clinic_sync_table"
-			    " WHERE name NOT IN (SELECT name FROM snapshot.clinic_sync_table)",
-			    &gone, &count);
+	cs_status st = list_tables(m,
+				   "SELECT json_group_array(name) FROM main.clinic_sync_table"
+				   " WHERE name NOT IN (SELECT name FROM " SNAPSHOT_SCHEMA
+				   ".clinic_sync_table)",
+				   &gone, &count);
 
 	for (size_t i = 0; i < count && st == CS_OK; i++)
 		if (!names_have(m->adopted, m->adopted_count, gone[i]))
@@ -326,7 +327,7 @@ static cs_status copy_side_tables(struct merge *m)
 	return store_exec(m->db,
 			  "DELETE FROM main.clinic_sync_table;"
 			  "INSERT INTO main.clinic_sync_table(name, schema, rows)"
-			  " SELECT name, schema, rows FROM snapshot.clinic_sync_table;"
+			  " SELECT name, schema, rows FROM " SNAPSHOT_SCHEMA ".clinic_sync_table;"
 			  /* what the side tables had of a table that is published no more */
 			  "DELETE FROM main.clinic_sync_exact WHERE \"table\" NOT IN"
 			  " (SELECT name FROM main.clinic_sync_table);"
@@ -338,7 +339,7 @@ static cs_status copy_side_tables(struct merge *m)
 			  " WHERE key IN ('format', 'cursor', 'created_at', 'last_frame_at',"
 			  " 'fresh_wanted');"
 			  "INSERT INTO main.clinic_sync_meta(key, value)"
-			  " SELECT key, value FROM snapshot.clinic_sync_meta"
+			  " SELECT key, value FROM " SNAPSHOT_SCHEMA ".clinic_sync_meta"
 			  " WHERE key IN ('format', 'cursor', 'created_at')",
 			  m->err);
 }
@@ -470,7 +471,7 @@ static cs_status merge_once(struct merge *m)
 
 static cs_status attach(struct merge *m, const char *path)
 {
-	char *sql = sqlite3_mprintf("ATTACH %Q AS snapshot", path);
+	char *sql = sqlite3_mprintf("ATTACH %Q AS " SNAPSHOT_SCHEMA, path);
 	cs_status st = sql ? store_exec(m->db, sql, m->err)
 			   : cs_fail(m->err, CS_ERR_NOMEM, "out of memory");
 
@@ -499,7 +500,8 @@ cs_status merge_snapshot(struct clinic_cache *c, const char *path, struct cs_err
 	if (st == CS_AGAIN)
 		st = cs_fail(err, CS_ERR_STORE, "another program writes the file all the time");
 	dynbuf_free(&m.sql);
-	if (sqlite3_exec(c->db, "DETACH snapshot", NULL, NULL, NULL) != SQLITE_OK && st == CS_OK)
+	if (sqlite3_exec(c->db, "DETACH " SNAPSHOT_SCHEMA, NULL, NULL, NULL) != SQLITE_OK &&
+	    st == CS_OK)
 		st = store_fail(c->db, "let go of the snapshot", err);
 	if (st != CS_OK)
 		return st;

@@ -32,8 +32,11 @@ void statements_clear(struct clinic_cache *c)
 
 static void add_table(struct dynbuf *b, const struct cached_table *t, bool temp)
 {
-	dynbuf_adds(b, temp ? "temp." : "main.");
-	schema_add_identifier(b, t->schema->table);
+	const char *where = temp ? "temp" : "main";
+	char name[TABLE_NAME_BYTES];
+
+	dynbuf_addf(b, "%s.", where);
+	schema_add_identifier(b, table_name_in(where, t->schema->table, name));
 }
 
 /* OR ABORT: an app's constraint may say REPLACE or IGNORE, and other rows would go unseen. */

@@ -4,6 +4,7 @@
  */
 #include "cache_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -177,30 +178,46 @@ cs_status tables_load(sqlite3 *db, struct table_set *out, struct cs_error *err)
 	return st;
 }
 
+const char *table_name_in(const char *where, const char *table, char out[TABLE_NAME_BYTES])
+{
+	snprintf(out, TABLE_NAME_BYTES, "%s%s", strcmp(where, "temp") == 0 ? "clinic_twin_" : "",
+		 table);
+	return out;
+}
+
+static cs_status add_column(sqlite3 *db, const char *where, const char *table,
+			    const struct schema_column *column, struct cs_error *err)
+{
+	struct dynbuf sql;
+	cs_status st;
+
+	dynbuf_init(&sql, CACHE_SQL_BYTES_MOST);
+	dynbuf_addf(&sql, "ALTER TABLE %s.", where);
+	schema_add_identifier(&sql, table);
+	dynbuf_adds(&sql, " ADD COLUMN ");
+	schema_add_identifier(&sql, column->name);
+	if (dynbuf_addf(&sql, " %s", schema_sqlite_type(column->class)))
+		st = store_exec(db, sql.data, err);
+	else
+		st = cs_fail(err, CS_ERR_NOMEM, "out of memory");
+	dynbuf_free(&sql);
+	return st;
+}
+
 cs_status table_add_columns(sqlite3 *db, const char *where, const struct schema *schema,
 			    struct cs_error *err)
 {
-	struct dynbuf sql;
+	char buffer[TABLE_NAME_BYTES];
+	const char *table = table_name_in(where, schema->table, buffer);
 	cs_status st = CS_OK;
 
-	dynbuf_init(&sql, CACHE_SQL_BYTES_MOST);
 	for (size_t i = 0; i < schema->column_count && st == CS_OK; i++) {
 		const struct schema_column *column = &schema->columns[i];
 
-		if (sqlite3_table_column_metadata(db, where, schema->table, column->name, NULL,
-						  NULL, NULL, NULL, NULL) == SQLITE_OK)
-			continue;
-		dynbuf_reset(&sql);
-		dynbuf_addf(&sql, "ALTER TABLE %s.", where);
-		schema_add_identifier(&sql, schema->table);
-		dynbuf_adds(&sql, " ADD COLUMN ");
-		schema_add_identifier(&sql, column->name);
-		if (dynbuf_addf(&sql, " %s", schema_sqlite_type(column->class)))
-			st = store_exec(db, sql.data, err);
-		else
-			st = cs_fail(err, CS_ERR_NOMEM, "out of memory");
+		if (sqlite3_table_column_metadata(db, where, table, column->name, NULL, NULL, NULL,
+						  NULL, NULL) != SQLITE_OK)
+			st = add_column(db, where, table, column, err);
 	}
-	dynbuf_free(&sql);
 	return st;
 }
 

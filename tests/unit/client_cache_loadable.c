@@ -165,6 +165,26 @@ static void syncs_on_the_loaders_connection(void **state)
 	assert_string_equal(ask(a, "SELECT clinic_cache_events()", NULL), "[]");
 }
 
+/* Its temporary tables and attached files have names that ours must not take. */
+static void lives_beside_the_apps_names(void **state)
+{
+	struct app *a = *state;
+
+	run(a, "CREATE TABLE bills(id INTEGER PRIMARY KEY, amount REAL);"
+	       "ATTACH ':memory:' AS snapshot; CREATE TABLE snapshot.people(x);"
+	       "CREATE TEMP TABLE people(x); INSERT INTO temp.people VALUES('mine')");
+	sync_app(a);
+	ask(a, "SELECT group_concat(id || '=' || login) FROM main.people", NULL);
+	assert_string_equal(a->said, "p1=ann,p2=bob");
+	/* two rows hand on a unique value: that goes by way of a temporary table */
+	assert_string_equal(receive(a, FRAME(C1, C2, LOGIN("p1", "bob") "," LOGIN("p2", "ann"))),
+			    "1");
+	ask(a, "SELECT group_concat(id || '=' || login) FROM main.people", NULL);
+	assert_string_equal(a->said, "p1=bob,p2=ann");
+	assert_string_equal(ask(a, "SELECT x FROM people", NULL), "mine");
+	assert_string_equal(ask(a, "SELECT count(*) FROM snapshot.people", NULL), "0");
+}
+
 /* Setting by setting, as "name value" lines. */
 static void note_settings(struct app *a, char *out, size_t size)
 {
@@ -500,6 +520,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_app, teardown_app)
 		TEST(syncs_on_the_loaders_connection),
+		TEST(lives_beside_the_apps_names),
 		TEST(leaves_the_connection_as_it_was),
 		TEST(keeps_the_apps_triggers_and_foreign_keys_out),
 		TEST(refuses_to_work_inside_a_transaction),
