@@ -347,7 +347,8 @@ bool schema_add_create_table(struct dynbuf *b, const struct schema *s)
 
 bool schema_add_create_index(struct dynbuf *b, const struct schema *s, const struct schema_index *i)
 {
-	dynbuf_addf(b, "CREATE %sINDEX IF NOT EXISTS ", i->unique ? "UNIQUE " : "");
+	/* a connection that an app lends us may have a temporary table of that name */
+	dynbuf_addf(b, "CREATE %sINDEX IF NOT EXISTS main.", i->unique ? "UNIQUE " : "");
 	schema_add_identifier(b, i->name);
 	dynbuf_adds(b, " ON ");
 	schema_add_identifier(b, s->table);

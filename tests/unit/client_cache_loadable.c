@@ -176,6 +176,8 @@ static void lives_beside_the_apps_names(void **state)
 	sync_app(a);
 	ask(a, "SELECT group_concat(id || '=' || login) FROM main.people", NULL);
 	assert_string_equal(a->said, "p1=ann,p2=bob");
+	ask(a, "SELECT tbl_name FROM main.sqlite_schema WHERE name = 'people_login'", NULL);
+	assert_string_equal(a->said, "people");
 	/* two rows hand on a unique value: that goes by way of a temporary table */
 	assert_string_equal(receive(a, FRAME(C1, C2, LOGIN("p1", "bob") "," LOGIN("p2", "ann"))),
 			    "1");

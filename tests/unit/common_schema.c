@@ -92,7 +92,8 @@ static void makes_ddl(void **state)
 			    "\"f\" REAL, \"b\" INTEGER)");
 	dynbuf_init(&b, 1024);
 	assert_true(schema_add_create_index(&b, s, &s->indexes[0]));
-	assert_string_equal(b.data, "CREATE INDEX IF NOT EXISTS \"i\" ON \"t\" (\"f\", \"b\")");
+	assert_string_equal(b.data,
+			    "CREATE INDEX IF NOT EXISTS main.\"i\" ON \"t\" (\"f\", \"b\")");
 	dynbuf_free(&b);
 	schema_free(s);
 }
